@@ -1,0 +1,108 @@
+"""The program: `serve` (also when nothing is said), `migrate` and `config`."""
+
+import argparse
+import importlib
+import importlib.util
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from chassis import logging as chassis_logging
+from chassis import service
+from chassis.settings import ChassisSettings, ConfigurationError, effective, example, load
+
+logger = logging.getLogger(__name__)
+
+EX_CONFIG = 78
+"""sysexits.h: something was found in an unconfigured or misconfigured state."""
+
+
+def main(settings: str, create_app: str, arguments: Sequence[str] | None = None) -> int:
+    """Run the program.
+
+    Args:
+        settings: `module:class` of the service's settings.
+        create_app: `module:function` that makes the application from them; imported only to serve.
+        arguments: of the command line.
+
+    Returns:
+        The exit code: 0, 1 when it could not start, 78 (`EX_CONFIG`) when the configuration is wrong.
+    """
+    options = _parser().parse_args(arguments)
+    facts = service.read()
+    _configure_logging(facts, os.environ.get("ENVIRONMENT", "development"), "INFO", "json")
+    try:
+        settings_type = _load_object(settings)
+        if options.command == "config" and options.example:
+            return _write_example(settings_type, options.example)
+        values = load(settings_type)
+        _configure_logging(facts, values.environment, values.log_level, values.log_format)
+        return _run(options.command, values, create_app)
+    except ConfigurationError as error:
+        problems = [{"variable": p.variable, "problem": p.message} for p in error.problems]
+        logger.critical("configuration is wrong: %s", error, extra={"problems": problems})
+        return EX_CONFIG
+    except Exception:
+        logger.critical("program_failed", exc_info=True)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m app")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    commands.add_parser("serve", help="serve requests; the default")
+    commands.add_parser("migrate", help="apply database migrations")
+    config = commands.add_parser("config", help="print the effective configuration, secrets masked")
+    config.add_argument(
+        "--example",
+        nargs="?",
+        const=".env.example",
+        metavar="FILE",
+        help="write .env.example instead (or FILE; - is standard output)",
+    )
+    parser.set_defaults(command="serve")
+    return parser
+
+
+def _run(command: str, settings: ChassisSettings, create_app: str) -> int:
+    match command:
+        case "config":
+            for variable, value in effective(settings):
+                print(f"{variable}={value}")
+            return 0
+        case "migrate":
+            return _migrate(settings)
+        case _:
+            from chassis.server import serve
+
+            return serve(_load_object(create_app)(settings), settings)
+
+
+def _migrate(settings: ChassisSettings) -> int:
+    if importlib.util.find_spec("chassis.database") is None:
+        logger.info("nothing_to_migrate")
+    else:
+        importlib.import_module("chassis.database").migrate(settings)
+        logger.info("migrated")
+    return 0
+
+
+def _write_example(settings_type: type[ChassisSettings], file: str) -> int:
+    if file == "-":
+        print(example(settings_type), end="")
+    else:
+        Path(file).write_text(example(settings_type), encoding="utf-8")
+    return 0
+
+
+def _configure_logging(facts: service.Service, environment: str, level: str, form: str) -> None:
+    chassis_logging.configure(
+        service=facts.name, version=facts.version, environment=environment, level=level, format=form
+    )
+
+
+def _load_object(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,269 @@
+"""Improvement 9: every 4xx and 5xx answer has one shape, and a 5xx gives nothing away.
+
+The body is `{"error", "message", "details", "trace_id"}`; a client that sends `Accept: application/problem+json` gets the
+same facts as RFC 9457. Handlers raise `AppError`; everything else is an accident and answered with a fixed message.
+"""
+
+import json
+import logging
+import traceback
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from opentelemetry import trace
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from chassis import openapi, routes
+from chassis.redaction import redact_text
+
+logger = logging.getLogger(__name__)
+
+JSON = b"application/json"
+PROBLEM_JSON = b"application/problem+json"
+UNEXPECTED = "An unexpected error occurred"
+_STANDARD = "chassis.standard_error"
+_BODILESS = frozenset({204, 205, 304})
+_LONGEST_LOCATION = 100
+
+
+class ErrorResponse(BaseModel):
+    """The body of every 4xx and 5xx answer."""
+
+    error: str = Field(description="The HTTP reason phrase")
+    message: str = Field(description="What went wrong, safe to show")
+    details: dict[str, Any] | None = Field(description="Machine-readable facts, `code` among them")
+    trace_id: str = Field(pattern="^[0-9a-f]{32}$", description="Name it when you ask for help")
+
+
+class AppError(Exception):
+    """An error that the caller may know about.
+
+    Args:
+        status: the HTTP status, 4xx or 5xx.
+        code: stable and in snake_case; clients branch on it. It becomes `details.code`.
+        message: prose that is safe to show.
+        details: further facts for `details`.
+        headers: further response headers.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        details: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.details = {"code": code, **(details or {})}
+        self.headers = dict(headers or {})
+
+
+class ServiceUnavailable(AppError):
+    """503 with `Retry-After`.
+
+    Args:
+        retry_after: seconds until another try may make sense; rounded up to a whole second, at least one.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retry_after: float = 1.0,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        seconds = max(1, -int(-retry_after // 1))
+        super().__init__(503, code, message, details=details, headers={"Retry-After": str(seconds)})
+
+
+def error_response(
+    scope: Scope,
+    status: int,
+    message: str | None = None,
+    *,
+    details: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Build the standard answer for `status`, in the media type that the request prefers."""
+    scope[_STANDARD] = True
+    error = phrase(status)
+    message = message or error
+    headers = dict(headers or {})
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers.setdefault("Retry-After", "1")
+    trace_id = f"{trace.get_current_span().get_span_context().trace_id:032x}"
+    if _wants_problem_json(scope):
+        media_type = PROBLEM_JSON.decode()
+        body: dict[str, Any] = {
+            "type": "about:blank",
+            "title": error,
+            "status": status,
+            "detail": message,
+            "details": details,
+            "trace_id": trace_id,
+        }
+    else:
+        media_type = JSON.decode()
+        body = {"error": error, "message": message, "details": details, "trace_id": trace_id}
+    content = json.dumps(body, default=str, separators=(",", ":")).encode()
+    return Response(content, status, headers, media_type)
+
+
+def phrase(status: int) -> str:
+    """Return the HTTP reason phrase of `status`."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Client Error" if status < 500 else "Server Error"
+
+
+def record_exception(error: BaseException) -> None:
+    """Put `error` on the current span, without the secrets that its text may hold."""
+    span = trace.get_current_span()
+    if span.is_recording():
+        stacktrace = "".join(traceback.format_exception(error, limit=-50))
+        span.record_exception(
+            error,
+            attributes={
+                "exception.message": redact_text(str(error)),
+                "exception.stacktrace": redact_text(stacktrace),
+            },
+        )
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers, the boundary that nothing escapes, and the schema in the OpenAPI document."""
+    # Starlette's class: a handler on FastAPI's own subclass would miss the router's 404 and 405.
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(AppError, _on_app_error)
+    app.add_middleware(ErrorBoundary)
+    openapi.document_errors(app, ErrorResponse)
+
+
+class ResponseAborted(Exception):
+    """The response had begun when its handler failed; the connection is closed, the cause is already logged."""
+
+
+class ErrorBoundary:
+    """Innermost middleware: turns what nobody handled into the standard 500, and foreign error bodies into ours.
+
+    It sits inside CORS and the observer, so that these answers carry their headers too. Mounted applications and
+    hand-made responses reach it with bodies of their own; those are replaced, their headers kept.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await _Answer(scope, receive, send).run(self.app)
+        else:
+            await self.app(scope, receive, send)
+
+
+class _Answer:
+    __slots__ = ("complete", "receive", "replacement", "scope", "send", "started")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.started = False
+        self.complete = False
+        self.replacement: Response | None = None
+
+    async def run(self, app: ASGIApp) -> None:
+        try:
+            await app(self.scope, self.receive, self.forward)
+        except Exception as error:
+            record_exception(error)
+            logger.exception("unhandled_exception")
+            if self.complete:
+                return
+            if self.started and self.replacement is None:
+                raise ResponseAborted from None
+            response = self.replacement or error_response(self.scope, 500, UNEXPECTED)
+            await response(self.scope, self.receive, self.send)
+
+    async def forward(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            if message["status"] >= 400 and _STANDARD not in self.scope:
+                self.replacement = _standardised(self.scope, message)
+                return
+        elif not message.get("more_body", False):
+            self.complete = True
+        if self.replacement is None:
+            await self.send(message)
+        elif self.complete:
+            await self.replacement(self.scope, self.receive, self.send)
+
+
+def _standardised(scope: Scope, start: Message) -> Response:
+    status: int = start["status"]
+    kept = {
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, value in start.get("headers", [])
+        if name.lower() not in (b"content-type", b"content-length", b"transfer-encoding")
+    }
+    return error_response(scope, status, UNEXPECTED if status == 500 else None, headers=kept)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status, headers, detail = error.status_code, dict(error.headers or {}), error.detail
+    if status in _BODILESS:
+        return Response(status_code=status, headers=headers)
+    if status >= 500:
+        record_exception(error)
+        message = UNEXPECTED if status == 500 else None
+        return error_response(request.scope, status, message, headers=headers)
+    if status == 405:
+        headers["Allow"] = routes.allowed_methods(request.app, request.scope) or headers["Allow"]
+    if isinstance(detail, str):
+        return error_response(request.scope, status, detail, headers=headers)
+    details = detail if isinstance(detail, Mapping) else {"detail": detail}
+    return error_response(request.scope, status, details=details, headers=headers)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    details = {"errors": [_violation(entry) for entry in error.errors()]}
+    return error_response(request.scope, 422, "The request is not valid", details=details)
+
+
+def _violation(entry: Mapping[str, Any]) -> dict[str, Any]:
+    # `input` echoes what was sent, passwords included, and `ctx` may hold what no encoder takes.
+    location: Sequence[str | int] = entry["loc"]
+    return {
+        "loc": [p[:_LONGEST_LOCATION] if isinstance(p, str) else p for p in location],
+        "type": entry["type"],
+        "msg": entry["msg"],
+    }
+
+
+async def _on_app_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AppError)
+    if error.status >= 500:
+        record_exception(error)
+    return error_response(
+        request.scope, error.status, error.message, details=error.details, headers=error.headers
+    )
+
+
+def _wants_problem_json(scope: Scope) -> bool:
+    return any(
+        name == b"accept" and PROBLEM_JSON in value.lower() for name, value in scope["headers"]
+    )

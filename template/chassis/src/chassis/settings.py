@@ -1,0 +1,331 @@
+"""Improvement 8: configuration is one typed, frozen model, read once from the environment.
+
+Values come from environment variables, a `.env` file and a secrets directory with one file per variable. Optional parts of
+the chassis add their variables in their own modules; the service adds its own in `app.settings`. All rules are field
+validators, also those across fields: pydantic runs them for every field, so that one start names *all* problems.
+"""
+
+import ipaddress
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUseDefault
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+
+from chassis import origins
+from chassis.redaction import redact_text
+from chassis.service import read, snake_case
+
+SECRETS_DIRECTORY = Path("/run/secrets")
+DEVELOPMENT_ORIGINS = ("http://localhost:3000", "http://localhost:8080")
+MASK = "**********"
+
+
+class Environment(StrEnum):
+    DEVELOPMENT = "development"
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with the configuration."""
+
+    variable: str
+    message: str
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; `problems` names every variable that has to change."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(f"{p.variable}: {p.message}" for p in problems))
+
+
+def is_deployed(info: ValidationInfo) -> bool:
+    """Whether the (already validated) environment is staging or production."""
+    return info.data.get("environment") in (Environment.STAGING, Environment.PRODUCTION)
+
+
+def _required_when_deployed(value: Any, info: ValidationInfo) -> Any:
+    if value is None and is_deployed(info):
+        raise ValueError(f"is required when ENVIRONMENT is {info.data['environment']}")
+    return value
+
+
+RequiredWhenDeployed = AfterValidator(_required_when_deployed)
+"""Annotates an optional field that staging and production must set."""
+
+
+def split_list(value: object) -> object:
+    """Accept `a,b` as well as the JSON list `["a","b"]` for a field annotated with `NoDecode`."""
+    if not isinstance(value, str):
+        return value
+    if not value.lstrip().startswith("["):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        raise ValueError("must be a comma-separated list or a JSON list of strings") from None
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be an http or https URL, for example http://auth-service:8002")
+    return value.rstrip("/")
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+
+
+class ChassisSettings(BaseSettings):
+    """The variables that every service has. A field's description is its comment in `.env.example`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+    readiness_checks: ClassVar[frozenset[str]] = frozenset({"database", "cache"})
+
+    environment: Environment = Field(
+        Environment.DEVELOPMENT, description="development, staging or production"
+    )
+    host: str = Field("0.0.0.0", min_length=1, description="Address to listen on")
+    port: Port = Field(
+        default_factory=lambda: read().port, description="API and probes; 0 takes a free port"
+    )
+    metrics_port: Port = Field(
+        default_factory=lambda data: data["port"] and data["port"] + 1000,
+        description="/metrics and nothing else; PORT + 1000 when not set",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        "INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
+    )
+    log_format: Literal["json", "console"] = Field(
+        "json", description="json, or console for people (not in production)"
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default_factory=lambda data: _default_origins(data["environment"]),
+        description="Browser origins that may call this service, comma-separated",
+    )
+    request_timeout: Seconds = Field(30, description="Seconds a request may take; then 503")
+    max_body_bytes: int = Field(
+        1_048_576, gt=0, description="Bytes a request body may have; more is 413"
+    )
+    readiness_critical: Annotated[frozenset[str], NoDecode] = Field(
+        frozenset({"database"}),
+        description="Checks that turn readiness to 503: database, cache",
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Addresses or networks whose X-Forwarded-* headers are believed"
+    )
+    drain_seconds: float = Field(
+        5, ge=0, le=600, description="Seconds between SIGTERM and closing the listener"
+    )
+    graceful_timeout: int = Field(
+        20, ge=0, le=600, description="Seconds that requests in flight may take after that"
+    )
+    otel_sdk_disabled: bool = Field(False, description="true turns tracing off; trace ids remain")
+    otel_service_name: str | None = Field(None, description="service.name of the spans")
+    otel_resource_attributes: str = Field("", description="Resource attributes: key=value,...")
+    otel_traces_exporter: Literal["otlp", "none"] = Field("otlp", description="otlp or none")
+    otel_exporter_otlp_endpoint: HttpUrl | None = Field(
+        None, description="Collector, for example http://localhost:4317; not set: no export"
+    )
+    otel_exporter_otlp_traces_endpoint: HttpUrl | None = Field(
+        None, description="Collector for traces alone; goes before the general one"
+    )
+    otel_exporter_otlp_protocol: Literal["grpc"] = Field("grpc", description="grpc")
+    otel_exporter_otlp_traces_protocol: Literal["grpc"] = Field("grpc", description="grpc")
+    otel_exporter_otlp_headers: SecretStr | None = Field(
+        None, description="Headers for the collector: key=value,..."
+    )
+    otel_traces_sampler: Literal[
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ] = Field("parentbased_always_on", description="Standard sampler name")
+    otel_traces_sampler_arg: float | None = Field(
+        None, ge=0, le=1, description="Ratio for the traceidratio samplers"
+    )
+
+    @property
+    def dependency_urls(self) -> Mapping[str, str]:
+        """Base URL by dependency, as `<DEPENDENCY>_URL` or the questionnaire says."""
+        return {name: getattr(self, f"{snake_case(name)}_url") for name in read().dependencies}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object, info: ValidationInfo) -> object:
+        # An empty list of origins is a statement; any other empty variable is one that nobody filled in.
+        if value == "" and info.field_name != "allowed_origins":
+            raise PydanticUseDefault
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("allowed_origins", "readiness_critical", "trusted_proxies", mode="before")
+    @classmethod
+    def _list(cls, value: object) -> object:
+        return split_list(value)
+
+    @field_validator("metrics_port")
+    @classmethod
+    def _own_port(cls, value: int, info: ValidationInfo) -> int:
+        if value and value == info.data.get("port"):
+            raise ValueError("must differ from PORT: metrics are not served to the API's callers")
+        return value
+
+    @field_validator("log_format")
+    @classmethod
+    def _json_in_production(cls, value: str, info: ValidationInfo) -> str:
+        if value == "console" and info.data.get("environment") is Environment.PRODUCTION:
+            raise ValueError("must be json in production")
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _explicit_origins(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        deployed = is_deployed(info)
+        if deployed and not value:
+            raise ValueError(
+                f"must name at least one origin when ENVIRONMENT is {info.data['environment']}, "
+                f"for example {origins.EXAMPLE}"
+            )
+        return tuple(dict.fromkeys(origins.normalise(o, deployed=deployed) for o in value))
+
+    @field_validator("readiness_critical")
+    @classmethod
+    def _known_checks(cls, value: frozenset[str]) -> frozenset[str]:
+        if unknown := value - cls.readiness_checks:
+            known = ", ".join(sorted(cls.readiness_checks))
+            raise ValueError(f"unknown check {', '.join(sorted(unknown))}; known are {known}")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ipaddress.ip_network(network, strict=False)
+            except ValueError:
+                raise ValueError("must be addresses or networks such as 10.0.0.0/8") from None
+        return value
+
+
+def _default_origins(environment: Environment) -> tuple[str, ...]:
+    match environment:
+        case Environment.DEVELOPMENT:
+            return DEVELOPMENT_ORIGINS
+        case Environment.STAGING:
+            return read().staging_origins
+        case Environment.PRODUCTION:
+            return ()
+
+
+S = TypeVar("S", bound=ChassisSettings)
+
+
+def with_dependencies(settings_type: type[S]) -> type[S]:
+    """Add the `<DEPENDENCY>_URL` field of every declared dependency to `settings_type`."""
+    fields: dict[str, Any] = {
+        f"{snake_case(name)}_url": (
+            HttpUrl,
+            Field(f"http://{name}:{port}", description=f"Base URL of {name}"),
+        )
+        for name, port in read().dependencies.items()
+    }
+    return create_model(settings_type.__name__, __base__=settings_type, **fields)
+
+
+def load(settings_type: type[S], **overrides: Any) -> S:
+    """Read the configuration.
+
+    Args:
+        settings_type: the service's settings.
+        overrides: field values that go before the environment, for tests; `_env_file=None` leaves `.env` alone.
+
+    Raises:
+        ConfigurationError: with all problems; no message holds a value.
+    """
+    if SECRETS_DIRECTORY.is_dir():
+        overrides.setdefault("_secrets_dir", SECRETS_DIRECTORY)
+    try:
+        return with_dependencies(settings_type)(**overrides)
+    except ValidationError as error:
+        raise ConfigurationError(tuple(_problems(error))) from None
+    except SettingsError as error:
+        raise ConfigurationError((Problem("configuration", redact_text(str(error))),)) from None
+
+
+def _problems(error: ValidationError) -> Iterator[Problem]:
+    for entry in error.errors(include_url=False, include_input=False):
+        # A default that is derived from a field with a problem of its own is not a second problem.
+        if entry["type"] != "default_factory_not_called":
+            variable = str(entry["loc"][0]).upper() if entry["loc"] else "configuration"
+            yield Problem(variable, entry["msg"].removeprefix("Value error, "))
+
+
+def effective(settings: ChassisSettings) -> Iterator[tuple[str, str]]:
+    """Yield every variable and its effective value, secrets masked."""
+    for name in type(settings).model_fields:
+        yield name.upper(), _text(getattr(settings, name))
+
+
+def example(settings_type: type[ChassisSettings]) -> str:
+    """Return `.env.example`: every variable with its meaning and default."""
+    blocks = (
+        "# Every variable with its default; made by `python -m app config --example`.",
+        *(
+            f"# {field.description}\n{_assignment(name.upper(), field)}"
+            for name, field in with_dependencies(settings_type).model_fields.items()
+        ),
+    )
+    return "\n\n".join(blocks) + "\n"
+
+
+def _assignment(variable: str, field: FieldInfo) -> str:
+    if field.default_factory is not None or field.default is None:
+        return f"# {variable}="
+    return f"{variable}={_text(field.default)}".rstrip()
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return MASK
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (tuple, frozenset)):
+        return ",".join(sorted(value) if isinstance(value, frozenset) else value)
+    return redact_text(f"{value:g}" if isinstance(value, float) else str(value))

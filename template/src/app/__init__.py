@@ -1,0 +1,1 @@
+"""The service itself: what makes it different from every other one."""
