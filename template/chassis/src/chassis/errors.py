@@ -29,6 +29,12 @@ UNEXPECTED = "An unexpected error occurred"
 _STANDARD = "chassis.standard_error"
 _BODILESS = frozenset({204, 205, 304})
 _LONGEST_LOCATION = 100
+_RFC_9110 = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
 
 
 class ErrorResponse(BaseModel):
@@ -121,7 +127,9 @@ def error_response(
 
 
 def phrase(status: int) -> str:
-    """Return the HTTP reason phrase of `status`."""
+    """Return the HTTP reason phrase of `status` as RFC 9110 has it, on every Python alike."""
+    if status in _RFC_9110:
+        return _RFC_9110[status]
     try:
         return HTTPStatus(status).phrase
     except ValueError:

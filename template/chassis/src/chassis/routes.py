@@ -19,11 +19,9 @@ def template(scope: Scope, root_path: str) -> str:
         scope: the scope after routing.
         root_path: the scope's `root_path` before routing; what a mount added to it is part of the template.
     """
-    route = scope.get("route")
-    if route is None or isinstance(route, Mount):
+    path = _matched_path(scope)
+    if path is None:
         return UNMATCHED
-    context = scope.get("fastapi", {}).get("effective_route_context")
-    path: str = context.path if context is not None and context.original_route is route else route.path
     mounted: str = scope.get("root_path", "")
     return path if mounted == root_path else mounted[len(root_path) :] + path
 
@@ -36,3 +34,24 @@ def allowed_methods(app: FastAPI, scope: Scope) -> str:
         if match is not Match.NONE and context.methods:
             methods |= context.methods
     return ", ".join(sorted(methods))
+
+
+def _matched_path(scope: Scope) -> str | None:
+    route = scope.get("route")
+    if isinstance(route, Mount):
+        return None
+    if route is None:
+        return _path_by_endpoint(scope)
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    in_router = context is not None and context.original_route is route
+    path: str = context.path if in_router else route.path
+    return path
+
+
+def _path_by_endpoint(scope: Scope) -> str | None:
+    # Plain Starlette routes, such as those of the API documentation, leave only their endpoint.
+    endpoint = scope.get("endpoint")
+    if endpoint is None:
+        return None
+    routes = iter_route_contexts(scope["app"].routes)
+    return next((r.path for r in routes if r.endpoint is endpoint), None)

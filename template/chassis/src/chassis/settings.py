@@ -150,7 +150,9 @@ class ChassisSettings(BaseSettings):
     )
     otel_sdk_disabled: bool = Field(False, description="true turns tracing off; trace ids remain")
     otel_service_name: str | None = Field(None, description="service.name of the spans")
-    otel_resource_attributes: str = Field("", description="Resource attributes: key=value,...")
+    otel_resource_attributes: str | None = Field(
+        None, description="Resource attributes: key=value,..."
+    )
     otel_traces_exporter: Literal["otlp", "none"] = Field("otlp", description="otlp or none")
     otel_exporter_otlp_endpoint: HttpUrl | None = Field(
         None, description="Collector, for example http://localhost:4317; not set: no export"

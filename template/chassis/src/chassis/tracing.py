@@ -299,7 +299,7 @@ def _resource(service: Service, settings: ChassisSettings) -> Resource:
             "host.name": socket.gethostname(),
         }
     )
-    named = _pairs(settings.otel_resource_attributes)
+    named = _pairs(settings.otel_resource_attributes or "")
     name = settings.otel_service_name or named.get("service.name") or service.name
     return ours.merge(OTELResourceDetector().detect()).merge(
         Resource({**named, "service.name": name})
