@@ -1,7 +1,7 @@
-"""Resolve what a rendered service installs, for every combination of features, into one template per lock file.
+"""Resolve what a rendered service installs, for every combination of features.
 
-A package stands under a condition only where some answers do not need it, so that a render with a feature off leaves
-nothing of it behind and equals what `make lock` would write there.
+Each lock file is one template, in which a package stands under a condition only where some answers
+do not need it: a render with a feature off keeps nothing of it, and equals what `make lock` writes.
 
     python scripts/lock.py             keep the pinned versions where they still fit
     python scripts/lock.py --upgrade   move to the newest versions
@@ -73,7 +73,7 @@ def lock_templates(upgrade: bool = False) -> Iterator[tuple[str, str]]:
             for features in COMBINATIONS
         }
         for name, groups in LOCKS.items():
-            # Everything is resolved first and pins the rest: one version of a package, whatever the answers.
+            # Everything is resolved first and pins the rest: the same version, whatever the answers.
             known = TEMPLATE / f"{name}.jinja"
             target = projects[EVERYTHING] / name
             if known.exists() and not upgrade:
@@ -94,9 +94,7 @@ def lock_templates(upgrade: bool = False) -> Iterator[tuple[str, str]]:
 
 def render_projects(features: Combination, destination: Path) -> Path:
     """Render only the files that say what the service needs."""
-    answers = {
-        name: on if name in features else off for name, (_, on, off) in FEATURES.items()
-    }
+    answers = {name: on if name in features else off for name, (_, on, off) in FEATURES.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # uncommitted work is meant to be locked, too
         copier.run_copy(
@@ -115,7 +113,15 @@ def resolve(
     project: Path, name: str, groups: Iterable[str], constraints: Path | None = None
 ) -> None:
     """Let uv write the lock file `name` of a rendered project, as its own `make lock` does."""
-    command = [str(Path(sys.executable).with_name("uv")), "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
+    command = [
+        str(Path(sys.executable).with_name("uv")),
+        "pip",
+        "compile",
+        "--quiet",
+        "--universal",
+        "--python-version",
+        "3.11",
+    ]
     command += ["--generate-hashes", "--no-header", "--no-annotate", "--no-emit-package", "chassis"]
     command += [word for group in groups for word in ("--group", group)]
     command += ["--constraints", str(constraints)] if constraints else []
@@ -158,7 +164,7 @@ def lock_template(resolved: dict[Combination, dict[str, str]]) -> str:
 
 
 def condition(line: str, resolved: dict[Combination, dict[str, str]]) -> str:
-    """Say with which answers a line is needed: the shortest `or` of features that fits all combinations."""
+    """Say with which answers a line is needed: the shortest `or` of features that fits all."""
     wanted = {features for features, lock in resolved.items() if line in lock}
     if len(wanted) == len(resolved):
         return ""

@@ -1,0 +1,50 @@
+"""Shared fixtures: the template's snapshot, renders of it, and services installed from them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Answers, Renderer, Service, commit, snapshot
+
+
+@pytest.fixture(scope="session")
+def renderer(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
+    """Copier on one snapshot of the work tree, the same for the whole session."""
+    return Renderer(snapshot(tmp_path_factory.mktemp("template")))
+
+
+@pytest.fixture(scope="session")
+def rendered(
+    renderer: Renderer, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Answers], Path]:
+    """Render once per set of answers; the result is shared, so tests only read it."""
+    done: dict[str, Path] = {}
+
+    def render(answers: Answers) -> Path:
+        key = json.dumps(answers, sort_keys=True)
+        if key not in done:
+            done[key] = renderer(tmp_path_factory.mktemp("service") / "service", answers)
+        return done[key]
+
+    return render
+
+
+@pytest.fixture(scope="session")
+def installed(
+    renderer: Renderer, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Answers], Service]:
+    """Render, commit and install once per set of answers. Tests leave the files as they were."""
+    done: dict[str, Service] = {}
+
+    def install(answers: Answers) -> Service:
+        key = json.dumps(answers, sort_keys=True)
+        if key not in done:
+            path = renderer(tmp_path_factory.mktemp("installed") / "service", answers)
+            commit(path)
+            done[key] = Service(path)
+            done[key].make("install")
+        return done[key]
+
+    return install
