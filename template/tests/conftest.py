@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from app.main import create_app
 from app.settings import Settings
-from chassis.settings import load, with_dependencies
+from chassis.configuration import load, with_dependencies
 from fastapi import FastAPI
 
 MakeSettings = Callable[..., Settings]

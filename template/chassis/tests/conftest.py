@@ -7,7 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 from chassis import NATIVE_TELEMETRY_OFF, install
-from chassis.settings import ChassisSettings, load
+from chassis.configuration import load
+from chassis.settings import ChassisSettings
 from fastapi import FastAPI
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter

@@ -11,7 +11,8 @@ from typing import Any
 
 from chassis import logging as chassis_logging
 from chassis import service
-from chassis.settings import ChassisSettings, ConfigurationError, effective, example, load
+from chassis.configuration import ConfigurationError, effective, example, load
+from chassis.settings import ChassisSettings
 
 logger = logging.getLogger(__name__)
 

@@ -7,55 +7,31 @@ validators, also those across fields: pydantic runs them for every field, so tha
 
 import ipaddress
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     Field,
     SecretStr,
-    ValidationError,
     ValidationInfo,
-    create_model,
     field_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUseDefault
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from chassis import origins
-from chassis.redaction import redact_text
 from chassis.service import read, snake_case
 
-SECRETS_DIRECTORY = Path("/run/secrets")
 DEVELOPMENT_ORIGINS = ("http://localhost:3000", "http://localhost:8080")
-MASK = "**********"
 
 
 class Environment(StrEnum):
     DEVELOPMENT = "development"
     STAGING = "staging"
     PRODUCTION = "production"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong with the configuration."""
-
-    variable: str
-    message: str
-
-
-class ConfigurationError(Exception):
-    """The configuration cannot be used; `problems` names every variable that has to change."""
-
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        self.problems = problems
-        super().__init__("; ".join(f"{p.variable}: {p.message}" for p in problems))
 
 
 def is_deployed(info: ValidationInfo) -> bool:
@@ -252,82 +228,3 @@ def _default_origins(environment: Environment) -> tuple[str, ...]:
             return read().staging_origins
         case Environment.PRODUCTION:
             return ()
-
-
-S = TypeVar("S", bound=ChassisSettings)
-
-
-def with_dependencies(settings_type: type[S]) -> type[S]:
-    """Add the `<DEPENDENCY>_URL` field of every declared dependency to `settings_type`."""
-    fields: dict[str, Any] = {
-        f"{snake_case(name)}_url": (
-            HttpUrl,
-            Field(f"http://{name}:{port}", description=f"Base URL of {name}"),
-        )
-        for name, port in read().dependencies.items()
-    }
-    return create_model(settings_type.__name__, __base__=settings_type, **fields)
-
-
-def load(settings_type: type[S], **overrides: Any) -> S:
-    """Read the configuration.
-
-    Args:
-        settings_type: the service's settings.
-        overrides: field values that go before the environment, for tests; `_env_file=None` leaves `.env` alone.
-
-    Raises:
-        ConfigurationError: with all problems; no message holds a value.
-    """
-    if SECRETS_DIRECTORY.is_dir():
-        overrides.setdefault("_secrets_dir", SECRETS_DIRECTORY)
-    try:
-        return with_dependencies(settings_type)(**overrides)
-    except ValidationError as error:
-        raise ConfigurationError(tuple(_problems(error))) from None
-    except SettingsError as error:
-        raise ConfigurationError((Problem("configuration", redact_text(str(error))),)) from None
-
-
-def _problems(error: ValidationError) -> Iterator[Problem]:
-    for entry in error.errors(include_url=False, include_input=False):
-        # A default that is derived from a field with a problem of its own is not a second problem.
-        if entry["type"] != "default_factory_not_called":
-            variable = str(entry["loc"][0]).upper() if entry["loc"] else "configuration"
-            yield Problem(variable, entry["msg"].removeprefix("Value error, "))
-
-
-def effective(settings: ChassisSettings) -> Iterator[tuple[str, str]]:
-    """Yield every variable and its effective value, secrets masked."""
-    for name in type(settings).model_fields:
-        yield name.upper(), _text(getattr(settings, name))
-
-
-def example(settings_type: type[ChassisSettings]) -> str:
-    """Return `.env.example`: every variable with its meaning and default."""
-    blocks = (
-        "# Every variable with its default; made by `python -m app config --example`.",
-        *(
-            f"# {field.description}\n{_assignment(name.upper(), field)}"
-            for name, field in with_dependencies(settings_type).model_fields.items()
-        ),
-    )
-    return "\n\n".join(blocks) + "\n"
-
-
-def _assignment(variable: str, field: FieldInfo) -> str:
-    if field.default_factory is not None or field.default is None:
-        return f"# {variable}="
-    return f"{variable}={_text(field.default)}".rstrip()
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, SecretStr):
-        return MASK
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (tuple, frozenset)):
-        return ",".join(sorted(value) if isinstance(value, frozenset) else value)
-    return redact_text(f"{value:g}" if isinstance(value, float) else str(value))

@@ -1,0 +1,111 @@
+"""Reading the settings, and showing them: one error with all problems, secrets masked, `.env.example` from the model."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, create_model
+from pydantic.fields import FieldInfo
+from pydantic_settings import SettingsError
+
+from chassis.redaction import redact_text
+from chassis.service import read, snake_case
+from chassis.settings import ChassisSettings, HttpUrl
+
+SECRETS_DIRECTORY = Path("/run/secrets")
+MASK = "**********"
+
+S = TypeVar("S", bound=ChassisSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with the configuration."""
+
+    variable: str
+    message: str
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; `problems` names every variable that has to change."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(f"{p.variable}: {p.message}" for p in problems))
+
+
+def with_dependencies(settings_type: type[S]) -> type[S]:
+    """Add the `<DEPENDENCY>_URL` field of every declared dependency to `settings_type`."""
+    fields: dict[str, Any] = {
+        f"{snake_case(name)}_url": (
+            HttpUrl,
+            Field(f"http://{name}:{port}", description=f"Base URL of {name}"),
+        )
+        for name, port in read().dependencies.items()
+    }
+    return create_model(settings_type.__name__, __base__=settings_type, **fields)
+
+
+def load(settings_type: type[S], **overrides: Any) -> S:
+    """Read the configuration.
+
+    Args:
+        settings_type: the service's settings.
+        overrides: field values that go before the environment, for tests; `_env_file=None` leaves `.env` alone.
+
+    Raises:
+        ConfigurationError: with all problems; no message holds a value.
+    """
+    if SECRETS_DIRECTORY.is_dir():
+        overrides.setdefault("_secrets_dir", SECRETS_DIRECTORY)
+    try:
+        return with_dependencies(settings_type)(**overrides)
+    except ValidationError as error:
+        raise ConfigurationError(tuple(_problems(error))) from None
+    except SettingsError as error:
+        raise ConfigurationError((Problem("configuration", redact_text(str(error))),)) from None
+
+
+def _problems(error: ValidationError) -> Iterator[Problem]:
+    for entry in error.errors(include_url=False, include_input=False):
+        # A default that is derived from a field with a problem of its own is not a second problem.
+        if entry["type"] != "default_factory_not_called":
+            variable = str(entry["loc"][0]).upper() if entry["loc"] else "configuration"
+            yield Problem(variable, entry["msg"].removeprefix("Value error, "))
+
+
+def effective(settings: ChassisSettings) -> Iterator[tuple[str, str]]:
+    """Yield every variable and its effective value, secrets masked."""
+    for name in type(settings).model_fields:
+        yield name.upper(), _text(getattr(settings, name))
+
+
+def example(settings_type: type[ChassisSettings]) -> str:
+    """Return `.env.example`: every variable with its meaning and default."""
+    blocks = (
+        "# Every variable with its default; made by `python -m app config --example`.",
+        *(
+            f"# {field.description}\n{_assignment(name.upper(), field)}"
+            for name, field in with_dependencies(settings_type).model_fields.items()
+        ),
+    )
+    return "\n\n".join(blocks) + "\n"
+
+
+def _assignment(variable: str, field: FieldInfo) -> str:
+    if field.default_factory is not None or field.default is None:
+        return f"# {variable}="
+    return f"{variable}={_text(field.default)}".rstrip()
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return MASK
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (tuple, frozenset)):
+        return ",".join(sorted(value) if isinstance(value, frozenset) else value)
+    return redact_text(f"{value:g}" if isinstance(value, float) else str(value))
