@@ -1,0 +1,205 @@
+"""Every combination of answers renders, cleanly, and what is off leaves nothing behind."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import jinja2
+import pytest
+import yaml
+from copier.errors import InteractiveSessionError
+
+from tests.harness import (
+    BARE,
+    COMBINATIONS,
+    DEFAULT,
+    ROOT,
+    Answers,
+    Renderer,
+    commit,
+    files,
+    git,
+    label,
+)
+
+Rendered = Callable[[Answers], Path]
+
+# What must not be found in any file of a service without the feature: its libraries, its modules,
+# its variables. `(?<!...)` spares words of the contract that every chassis knows.
+TRACES = {
+    "database": (
+        r"sqlalchemy|alembic|asyncpg|aiosqlite|greenlet|postgres|sqlite"
+        r"|database_url|db_pool|chassis\.database|app\.items|app\.models"
+    ),
+    "cache": r"redis(?!-cli)|cache_ttl|chassis\.cache\b",
+    "dependencies": r"aiohttp|circuitbreaker|breaker_|dependency_timeout|chassis\.(client|breaker)",
+}
+OFF = {"database": "none", "cache": "none", "dependencies": []}
+# Files that describe the contract as a whole and are the same for every service.
+SHARED_VOCABULARY = re.compile(
+    r"\.copier-answers\.yml$|^Makefile$|^chassis/tools/|^chassis/README\.md$"
+)
+
+
+@pytest.mark.parametrize("answers", COMBINATIONS, ids=label)
+def test_combination_renders(answers: Answers, rendered: Rendered) -> None:
+    """Every combination renders into files that parse, with the answers in their places."""
+    service = rendered(answers)
+    found = files(service)
+    for name, content in found.items():
+        text = content.decode()
+        if name.endswith(".py"):
+            compile(text, name, "exec")
+        elif name.endswith(".toml"):
+            tomllib.loads(text)
+        elif name.endswith((".yml", ".yaml")):
+            list(yaml.safe_load_all(text))
+    assert (".github/workflows/ci.yml" in found) == (answers["ci"] == "github")
+    assert (".gitlab-ci.yml" in found) == (answers["ci"] == "gitlab")
+
+
+@pytest.mark.parametrize("answers", COMBINATIONS, ids=label)
+def test_feature_that_is_off_leaves_no_trace(answers: Answers, rendered: Rendered) -> None:
+    """Without a feature there is no file, no dependency and no setting of it."""
+    for feature, words in TRACES.items():
+        if answers[feature] != OFF[feature]:
+            continue
+        for name, content in files(rendered(answers)).items():
+            if SHARED_VOCABULARY.search(name):
+                continue
+            found = re.search(words, content.decode(), re.IGNORECASE)
+            assert not found, f"{name} mentions {found.group()!r} with {feature} off"
+
+
+@pytest.mark.parametrize("feature", TRACES)
+def test_traces_are_there_when_the_feature_is_on(feature: str, rendered: Rendered) -> None:
+    """What the previous test looks for exists: in the lock, in the settings and in the code."""
+    found = files(rendered(DEFAULT))
+    for name in ("requirements.lock", "chassis/pyproject.toml", ".env.example"):
+        assert re.search(TRACES[feature], found[name].decode(), re.IGNORECASE), name
+    assert any(
+        re.search(TRACES[feature], content.decode(), re.IGNORECASE)
+        for name, content in found.items()
+        if name.startswith("src/app/")
+    )
+
+
+@pytest.mark.parametrize("answers", [DEFAULT, BARE], ids=["default", "bare"])
+def test_rendering_twice_gives_the_same_bytes(
+    answers: Answers, rendered: Rendered, renderer: Renderer, tmp_path: Path
+) -> None:
+    """Nothing in a render depends on when or where it is made."""
+    assert files(renderer(tmp_path / "again", answers)) == files(rendered(answers))
+
+
+@pytest.mark.parametrize("answers", COMBINATIONS, ids=label)
+def test_render_is_tidy(answers: Answers, rendered: Rendered) -> None:
+    """No leftover of the template and nothing that an editor or a whitespace fixer would change."""
+    for name, content in files(rendered(answers)).items():
+        text = content.decode()
+        assert not name.endswith((".jinja", ".orig", ".rej")), name
+        assert not re.search(r'[{}%"<>|:?* ]', name), f"{name} is no clean name"
+        assert "\r" not in text and "\t" not in re.sub(r"^\t+", "", text, flags=re.M), name
+        assert not re.search(r"[ \t]+$", text, flags=re.M), f"{name}: trailing whitespace"
+        assert not text.endswith("\n\n"), f"{name}: empty lines at the end"
+        assert not text or text.endswith("\n"), f"{name}: no newline at the end"
+        assert not re.search(r"\{%|\{#|(?<!\$)\{\{(?! *\.)", text), f"{name}: template syntax"
+        assert "\n\n\n\n" not in text, f"{name}: a hole"
+
+
+@pytest.mark.parametrize("answers", COMBINATIONS, ids=label)
+def test_linter_and_formatter_change_nothing(
+    answers: Answers, rendered: Rendered, tmp_path: Path
+) -> None:
+    """`ruff check` and `ruff format` have no wish, for every combination."""
+    service = tmp_path / "service"
+    shutil.copytree(rendered(answers), service)
+    for command in (
+        ["check", "--no-cache", "--output-format=concise"],
+        ["format", "--check", "--no-cache"],
+    ):
+        done = subprocess.run(
+            ["ruff", *command], cwd=service, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["a", "x" * 40, "a-b-c-d-e-f"])
+def test_short_and_long_names(name: str, renderer: Renderer, tmp_path: Path) -> None:
+    """A name of one letter and one of full length give the same tidy files."""
+    answers = {"service_name": name, "dependencies": ["b:1", "y" * 63 + ":65535"]}
+    service = renderer(tmp_path / "service", answers)
+    test_render_is_tidy(answers, lambda _: service)
+    test_linter_and_formatter_change_nothing(answers, lambda _: service, tmp_path / "linted")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"quotes" and \\ backslashes\\',
+        "{{ service_name }} {% raw %}",
+        "emoji 🚀 — ü",
+        "'; rm -rf / #",
+    ],
+)
+def test_description_arrives_as_it_is(text: str, renderer: Renderer, tmp_path: Path) -> None:
+    """Any one-line description survives in TOML and YAML, and is not read as a template."""
+    service = renderer(tmp_path / "service", {"description": text})
+    for name in ("pyproject.toml", "chassis/src/chassis/service.toml"):
+        data = tomllib.loads((service / name).read_text())
+        assert data.get("project", data)["description"] == text
+    answers = yaml.safe_load((service / ".copier-answers.yml").read_text())
+    assert answers["description"] == text
+
+
+def test_typo_in_a_template_file_fails_the_render(renderer: Renderer, tmp_path: Path) -> None:
+    """An undefined variable is an error, not an empty string."""
+    template = tmp_path / "template"
+    shutil.copytree(renderer.template, template)
+    (template / "template/typo.txt.jinja").write_text("{{ servcie_name }}\n")
+    commit(template)
+    with pytest.raises(jinja2.UndefinedError, match="servcie_name"):
+        Renderer(template)(tmp_path / "service")
+
+
+def test_existing_files_are_not_overwritten_silently(renderer: Renderer, tmp_path: Path) -> None:
+    """In a directory that is in use, Copier asks; without anybody to answer it stops."""
+    (tmp_path / "README.md").write_text("mine\n")
+    with pytest.raises(InteractiveSessionError):
+        renderer(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine\n"
+
+
+def test_answers_file_is_enough_to_render_again(
+    rendered: Rendered, renderer: Renderer, tmp_path: Path
+) -> None:
+    """The answers file holds every question's answer, and where the template came from."""
+    service = rendered(DEFAULT)
+    answers = yaml.safe_load((service / ".copier-answers.yml").read_text())
+    questions = yaml.safe_load((ROOT / "copier.yml").read_text())
+    assert answers.keys() == {
+        *(name for name in questions if not name.startswith("_")),
+        *("_commit", "_src_path"),
+    }
+    assert len(questions.keys() - {name for name in questions if name.startswith("_")}) <= 12
+    assert answers["_commit"] == git(renderer.template, "describe", "--tags", "--always").strip()
+    given = {name: value for name, value in answers.items() if not name.startswith("_")}
+    assert files(renderer(tmp_path / "again", given)) == files(service)
+
+
+def test_python_files_hold_no_jinja() -> None:
+    """Code lies in the template as it will lie on disk; only the composition root has conditions."""
+    templates = [
+        path.relative_to(ROOT / "template") for path in (ROOT / "template").rglob("*.py.jinja")
+    ]
+    assert len(templates) <= 3
+    for path in templates:
+        assert path.parent == Path("src/app"), path
+        lines = (ROOT / "template" / path).read_text().splitlines()
+        conditions = [line for line in lines if "{%" in line]
+        assert all(re.fullmatch(r"\{% .* %\}", line) for line in conditions), path
+    for path in (ROOT / "template").rglob("*.py"):
+        assert not re.search(r"\{%|\{\{ ", path.read_text()), path
