@@ -1,17 +1,18 @@
-"""The chassis: ten improvements that every service has, each in the module that the field's word names.
+"""The chassis: ten improvements that every service has, each in the module of that name.
 
-This package belongs to the template. It is not edited in a service; `copier update` brings it forward.
+This package belongs to the template: not edited in a service, `copier update` brings it forward.
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI
 from opentelemetry import context as otel_context
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from chassis import cors, errors, health, limits, observer, service, tracing
+from chassis import cors, errors, health, limits, observer, service, tracer_provider
 from chassis.health import Health
 from chassis.lifecycle import Lifecycle
 from chassis.metrics import Metrics
@@ -32,10 +33,10 @@ class Chassis:
 
 
 def install(app: FastAPI, settings: ChassisSettings) -> Chassis:
-    """Turn the improvements on. Each line can stand alone in an application that adopts them one by one.
+    """Turn the improvements on. Each line can stand alone.
 
-    Middleware runs in reverse order: the observer, installed last, sees everything; the error boundary is innermost, so that
-    its answers get their CORS headers and are counted.
+    Middleware runs in reverse order: the observer, installed last, sees everything; the error boundary
+    is innermost, so that its answers get their CORS headers and are counted.
     """
     facts = service.read()
     lifecycle = Lifecycle()
@@ -50,7 +51,7 @@ def install(app: FastAPI, settings: ChassisSettings) -> Chassis:
     cors.install(app, settings)
     health.install(app, checks, lifecycle)
     observer.install(app, metrics, spans, lifecycle)
-    tracing.install_global_tracer_provider()
+    tracer_provider.install_global()
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
     _wrap_lifespan(app, chassis)
@@ -61,7 +62,7 @@ def _wrap_lifespan(app: FastAPI, chassis: Chassis) -> None:
     inner = app.router.lifespan_context
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[object]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
         # What the application starts here, its background tasks too, finds its own tracer provider.
         token = otel_context.attach(chassis.tracing.context())
         try:

@@ -1,7 +1,7 @@
 """Improvement 7: liveness says that the loop turns, readiness says whether to send requests here.
 
-Liveness asks nobody: a probe that depends on the database restarts healthy pods when the database is down. Readiness asks
-in parallel and in bounded time what the service owns, never other services.
+Liveness asks nobody: a probe that depends on the database restarts healthy pods when the database
+is down. Readiness asks in parallel and in bounded time what the service owns, never other services.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class Report:
     critical_healthy: bool
 
     def body(self) -> dict[str, dict[str, str]]:
-        """Names and states only: whoever reaches a probe learns nothing about what failed or where."""
+        """Names and states only: a probe tells nobody what failed or where."""
         return {
             name: {"status": "healthy" if healthy else "unhealthy"}
             for name, healthy in self.checks.items()
@@ -77,7 +77,7 @@ class Health:
         self._checks[name] = check
 
     async def report(self) -> Report:
-        """Return the outcome of a round that is at most `CACHE_SECONDS` old; concurrent callers share one."""
+        """Return a round that is at most `CACHE_SECONDS` old; concurrent callers share one."""
         now = self._clock()
         if self._round is None or (
             self._round.done() and now - self._round_started >= CACHE_SECONDS
@@ -102,7 +102,10 @@ class Health:
         return report
 
     def _result(self, name: str, task: asyncio.Task[None]) -> bool:
-        if task.done():
+        reason: str | None
+        if task.cancelled():
+            reason = "cancelled"
+        elif task.done():
             error = task.exception()
             reason = None if error is None else type(error).__name__
         else:
@@ -140,9 +143,7 @@ def install(app: FastAPI, health: Health, lifecycle: Lifecycle) -> None:
         if report.critical_healthy and lifecycle.state is State.READY:
             return JSONResponse({"status": "ready", "checks": report.body()}, headers=NO_STORE)
         details = {"state": lifecycle.state.value, "checks": report.body()}
-        return error_response(
-            request.scope, 503, "Not ready", details=details, headers=NO_STORE
-        )
+        return error_response(request.scope, 503, "Not ready", details=details, headers=NO_STORE)
 
     app.add_route(LIVE, live, methods=["GET"], include_in_schema=False)
     app.add_route(READY, ready, methods=["GET"], include_in_schema=False)

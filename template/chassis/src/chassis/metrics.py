@@ -1,7 +1,7 @@
 """Improvement 2: the same metric names, types and labels in every service.
 
-Each application has its own registry; nothing is registered process-wide. Children are looked up once per label set and kept,
-since `labels()` on every request costs more than the observation itself.
+Each application has its own registry; nothing is registered process-wide. Children are looked up once
+per label set and kept, since `labels()` on every request costs more than the observation itself.
 """
 
 import functools
@@ -50,7 +50,7 @@ class Metrics:
         self, service: Service, environment: str, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         # The only switch that the library has for these series is process-wide.
-        prometheus_client.disable_created_metrics()
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._service = service.name
         self._prefix = service.metric_prefix
         self._clock = clock
@@ -178,7 +178,7 @@ class Metrics:
                 self._cache_series(operation, result)
 
     def cache(self, operation: str, result: str) -> None:
-        """Count one cache operation (`get`, `set`, `delete`) with its result (`hit`, `miss`, `error`)."""
+        """Count `get`, `set` or `delete` with its result: `hit`, `miss` or `error`."""
         self._cache_series(operation, result).inc()
 
     def _cache_child(self, operation: str, result: str) -> Counter:
@@ -226,7 +226,10 @@ class DependencyMetrics:
 
     def __init__(self, prefix: str, dependency: str, registry: CollectorRegistry) -> None:
         self._requests = Counter(
-            f"{prefix}_requests", f"Calls to {dependency} by outcome.", ("status",), registry=registry
+            f"{prefix}_requests",
+            f"Calls to {dependency} by outcome.",
+            ("status",),
+            registry=registry,
         )
         self._duration = Histogram(
             f"{prefix}_duration_seconds",

@@ -1,4 +1,4 @@
-"""In development the schema follows the code by itself: migrations are applied when the service starts."""
+"""In development the schema follows the code: migrations are applied when the service starts."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ RETRY_SECONDS = 1.0
 
 
 class StartupMigration:
-    """Applies the migrations in development; staging and production have `python -m app migrate` for that.
+    """Applies the migrations in development; elsewhere `python -m app migrate` does.
 
     A database that is down delays readiness, not the listener: it is tried again until it is there.
     """
@@ -43,8 +43,12 @@ class StartupMigration:
                 await self._task
 
     async def _retry(self) -> None:
-        while not await self._try():
-            await asyncio.sleep(RETRY_SECONDS)
+        try:
+            while not await self._try():  # noqa: ASYNC110  # a database sends no event
+                await asyncio.sleep(RETRY_SECONDS)
+        except Exception:
+            # Nobody waits for this task: without the line it would be unready for ever, silently.
+            logger.exception("migrations_failed")
 
     async def _try(self) -> bool:
         try:

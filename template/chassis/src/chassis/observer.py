@@ -1,7 +1,7 @@
-"""Each request is observed once, outermost: one record feeds metrics, access log, server span and `X-Trace-ID`.
+"""Each request is observed once, outermost: metrics, access log, server span and `X-Trace-ID`.
 
-Pure ASGI. This runs on every request, so it does nothing twice: metric children are kept by route, attributes are built
-only for sampled spans, headers are looked at once.
+Pure ASGI. This runs on every request, so it does nothing twice: metric children are kept by route,
+attributes are built only for sampled spans, headers are looked at once.
 """
 
 import logging
@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 from opentelemetry import context as otel_context
 from opentelemetry.trace import Status, StatusCode
+from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import routes
@@ -23,7 +24,9 @@ from chassis.tracing import Tracing
 access_log = logging.getLogger("chassis.access")
 
 # RFC 9110 and RFC 5789; anything else a client may invent, and each would be a series of its own.
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
+METHODS = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"}
+)
 OTHER_METHOD = "_OTHER"
 CLIENT_CLOSED_REQUEST = 499
 
@@ -60,6 +63,7 @@ class _Observation:
     """One request, from its arrival to its last byte."""
 
     __slots__ = (
+        "app",
         "context",
         "disconnected",
         "finished",
@@ -91,6 +95,7 @@ class _Observation:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         method: str = scope["method"]
         self.method = method if method in METHODS else OTHER_METHOD
+        self.app: Starlette = scope["app"]
         self.root_path: str = scope.get("root_path", "")
         self.status = 0
         self.request_bytes = 0
@@ -140,7 +145,7 @@ class _Observation:
         elif message["type"] == "http.response.body":
             if self.scope["method"] != "HEAD":
                 self.response_bytes += len(message.get("body", b""))
-            # Before the last byte leaves: who has the answer also finds it in the metrics and in the log.
+            # Before the last byte leaves: who has the answer finds it in the metrics and the log.
             if not message.get("more_body", False) and not self.finished:
                 self.finish()
         await self.send(message)
@@ -150,7 +155,7 @@ class _Observation:
         seconds = time.perf_counter() - self.started
         if self.disconnected or self.status == 0:
             self.status = CLIENT_CLOSED_REQUEST
-        route = routes.template(self.scope, self.root_path)
+        route = routes.template(self.scope, self.app, self.root_path)
         if self.in_progress is not None:
             self.in_progress.dec()
             self._count(route, seconds)

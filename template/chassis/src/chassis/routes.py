@@ -1,33 +1,44 @@
 """The route template that a request was matched to.
 
-Since FastAPI 0.137 `scope["route"].path` lacks the prefixes of included routers; the full path is in a private place of the
-scope. Everything that knows this place is in this module, and its tests pin the behaviour.
+Since FastAPI 0.137 `scope["route"].path` lacks the prefixes of included routers; the full path is in
+a private place of the scope. Everything that knows this place is in this module, and its tests pin the
+behaviour.
 """
+
+from collections.abc import Sequence
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
-from starlette.routing import Match, Mount
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Scope
 
 UNMATCHED = "__unmatched__"
 
 
-def template(scope: Scope, root_path: str) -> str:
+def template(scope: Scope, app: Starlette, root_path: str) -> str:
     """Return the full route template, router and mount prefixes included, or `UNMATCHED`.
 
     Args:
         scope: the scope after routing.
-        root_path: the scope's `root_path` before routing; what a mount added to it is part of the template.
+        app: the application that got the request; the scope names the innermost mounted one.
+        root_path: the scope's `root_path` before routing; what it has more now are mounts.
     """
     path = _matched_path(scope)
     if path is None:
         return UNMATCHED
     mounted: str = scope.get("root_path", "")
-    return path if mounted == root_path else mounted[len(root_path) :] + path
+    if mounted == root_path:
+        return path
+    prefix = _mount_template(app.routes, mounted[len(root_path) :])
+    return UNMATCHED if prefix is None else prefix + path
 
 
 def allowed_methods(app: FastAPI, scope: Scope) -> str:
-    """Return the `Allow` header for a 405: the methods of *all* routes that match the path (RFC 9110, 15.5.6)."""
+    """Return the `Allow` header for a 405: the methods of *all* routes of the path.
+
+    RFC 9110, 15.5.6.
+    """
     methods: set[str] = set()
     for context in iter_route_contexts(app.routes):
         match, _ = context.matches(scope)
@@ -46,6 +57,22 @@ def _matched_path(scope: Scope) -> str | None:
     in_router = context is not None and context.original_route is route
     path: str = context.path if in_router else route.path
     return path
+
+
+def _mount_template(routes: Sequence[BaseRoute], mounted: str) -> str | None:
+    # Not the path as it came: a mount may have parameters, and each value would be a series.
+    for context in iter_route_contexts(routes):
+        mount = context.original_route
+        if not isinstance(mount, Mount):
+            continue
+        match = context.path_regex.match(f"{mounted}/")
+        if match is None:
+            continue
+        inner = match["path"].rstrip("/")
+        rest = _mount_template(mount.routes, f"/{inner}") if inner else ""
+        if rest is not None:
+            return f"{context.path}{rest}"
+    return None
 
 
 def _path_by_endpoint(scope: Scope) -> str | None:

@@ -58,8 +58,8 @@ def _config(app: ASGIApp, settings: ChassisSettings, port: int) -> uvicorn.Confi
 class DrainingServer(uvicorn.Server):
     """Goes on serving for `DRAIN_SECONDS` after SIGTERM, while readiness already says no.
 
-    uvicorn alone closes its listener at once, before load balancers can know. SIGINT skips the drain, a second signal forces.
-    The signal is not raised again at the end: an orderly stop exits with 0.
+    uvicorn alone closes its listener at once, before load balancers can know. SIGINT skips the drain, a
+    second signal forces. The signal is not raised again at the end: an orderly stop exits with 0.
     """
 
     def __init__(
@@ -89,7 +89,11 @@ class DrainingServer(uvicorn.Server):
         self._metrics_task = asyncio.create_task(self._metrics.main_loop())
         logger.info(
             "service_started",
-            extra={"host": self.config.host, "port": _port(self), "metrics_port": _port(self._metrics)},
+            extra={
+                "host": self.config.host,
+                "port": _port(self),
+                "metrics_port": _port(self._metrics),
+            },
         )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -104,15 +108,14 @@ class DrainingServer(uvicorn.Server):
             self.exit_code = 128 + sig
             return
         self._signalled = True
-        # Python runs signal handlers between two bytecodes of anything; the loop runs this between two callbacks.
+        # Python runs signal handlers between any two bytecodes, the loop this between two callbacks.
         self._loop.call_soon_threadsafe(self._drain, sig)
 
     def _drain(self, sig: int) -> None:
-        assert self._loop is not None
         seconds = 0.0 if sig == signal.SIGINT else self._drain_seconds
         self._chassis.lifecycle.drain()
         logger.info("draining", extra={"signal": signal.Signals(sig).name, "seconds": seconds})
-        self._loop.call_later(seconds, self._stop)
+        asyncio.get_running_loop().call_later(seconds, self._stop)
 
     def _stop(self) -> None:
         self.should_exit = True
@@ -135,7 +138,8 @@ class MetricsApp:
         self._tracing = chassis.tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        assert scope["type"] == "http"
+        if scope["type"] != "http":
+            return
         span, context = self._tracing.untraced()
         token = otel_context.attach(context)
         try:

@@ -1,7 +1,8 @@
 """Improvement 3: W3C trace context in and out, OTLP over gRPC, ids on everything.
 
-Every application has its own provider. The server span is made by the observer through `Tracing.start_server_span`: the
-native and the contrib instrumentation cost two to four requests' worth of time each. An unsampled request costs its ids only.
+Every application has its own provider. The server span is made by the observer through
+`Tracing.start_server_span`: the native and the contrib instrumentation cost two to four requests'
+worth of time each. An unsampled request costs its ids only.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import re
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
@@ -24,7 +25,6 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider, sampling
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import (
-    Link,
     NonRecordingSpan,
     NoOpTracerProvider,
     Span,
@@ -34,10 +34,10 @@ from opentelemetry.trace import (
     Tracer,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from opentelemetry.util import types
 
 from chassis.service import Service
 from chassis.settings import ChassisSettings
+from chassis.tracer_provider import with_tracers
 
 if TYPE_CHECKING:
     from fastapi.telemetry import TelemetryConfig
@@ -48,10 +48,9 @@ NATIVE_TELEMETRY_OFF: Final["TelemetryConfig"] = {
     "logs": False,
     "auto_configure": False,
 }
-"""For `FastAPI(telemetry=…)`: a global tracer provider would switch the native spans on, beside ours."""
+"""For `FastAPI(telemetry=…)`: a global provider would switch the native spans on, beside ours."""
 
 SHUTDOWN_SECONDS = 5.0
-_CURRENT: Final = otel_context.create_key("chassis-tracing")
 _SAMPLERS: Final[Mapping[str, Callable[[float], sampling.Sampler]]] = {
     "always_on": lambda _: sampling.ALWAYS_ON,
     "always_off": lambda _: sampling.ALWAYS_OFF,
@@ -92,7 +91,7 @@ class Tracing:
         self._server_tracer = self.provider.get_tracer("chassis")
 
     def add_processor(self, processor: SpanProcessor) -> None:
-        """Let `processor` see every recorded span. Without any, requests have ids but record nothing."""
+        """Let `processor` see every recorded span; without one requests have ids only."""
         if self._sdk is not None:
             self._sdk.add_span_processor(processor)
             self._recording = True
@@ -117,7 +116,7 @@ class Tracing:
         sampled = False
         if self._sampler is not None:
             decision = self._sampler.should_sample(parent, trace_id, method, SpanKind.SERVER)
-            sampled = decision.decision.is_sampled()
+            sampled = decision.decision.is_sampled()  # type: ignore[no-untyped-call]
         elif remote is not None:
             sampled = remote.trace_flags.sampled
         span: Span
@@ -130,7 +129,7 @@ class Tracing:
 
     def context(self, span: Span | None = None, base: Context | None = None) -> Context:
         """Return `base` with this application's tracing, and `span` as the current one."""
-        context = otel_context.set_value(_CURRENT, self, base or Context())
+        context = with_tracers(self, base or Context())
         return context if span is None else trace.set_span_in_context(span, context)
 
     def untraced(self) -> tuple[Span, Context]:
@@ -148,7 +147,7 @@ class Tracing:
         return self._tracers[scope]
 
     async def shutdown(self, seconds: float = SHUTDOWN_SECONDS) -> None:
-        """Flush and stop; gives up after `seconds`, since a dead collector takes longer and must not hold the process."""
+        """Flush and stop; gives up after `seconds`, since a dead collector takes longer."""
         if self._sdk is None:
             return
         flush = threading.Thread(target=self._sdk.shutdown, name="otel-shutdown", daemon=True)
@@ -156,7 +155,9 @@ class Tracing:
         await asyncio.to_thread(flush.join, seconds)
 
     def _add_exporter(self, settings: ChassisSettings) -> None:
-        endpoint = settings.otel_exporter_otlp_traces_endpoint or settings.otel_exporter_otlp_endpoint
+        endpoint = (
+            settings.otel_exporter_otlp_traces_endpoint or settings.otel_exporter_otlp_endpoint
+        )
         if endpoint is None or settings.otel_traces_exporter == "none":
             return
         # gRPC is the heaviest import there is: only who exports pays for it.
@@ -169,74 +170,6 @@ class Tracing:
             endpoint=endpoint, insecure=endpoint.startswith("http://"), headers=headers
         )
         self.add_processor(BatchSpanProcessor(exporter))
-
-
-def install_global_tracer_provider() -> None:
-    """Let `trace.get_tracer(__name__)` in application code find the current application's provider."""
-    if not isinstance(trace.get_tracer_provider(), _CurrentProvider):
-        trace.set_tracer_provider(_CurrentProvider())
-
-
-class _CurrentProvider(trace.TracerProvider):
-    """Delegates to the `Tracing` in the current context, so that two applications stay apart."""
-
-    def get_tracer(
-        self,
-        instrumenting_module_name: str,
-        instrumenting_library_version: str | None = None,
-        schema_url: str | None = None,
-        attributes: types.Attributes | None = None,
-    ) -> Tracer:
-        return _CurrentTracer(
-            (instrumenting_module_name, instrumenting_library_version, schema_url)
-        )
-
-
-class _CurrentTracer(Tracer):
-    def __init__(self, scope: tuple[object, ...]) -> None:
-        self._scope = scope
-
-    def start_span(
-        self,
-        name: str,
-        context: Context | None = None,
-        kind: SpanKind = SpanKind.INTERNAL,
-        attributes: types.Attributes = None,
-        links: Sequence[Link] | None = (),
-        start_time: int | None = None,
-        record_exception: bool = True,
-        set_status_on_exception: bool = True,
-    ) -> Span:
-        tracing = otel_context.get_value(_CURRENT, context)
-        if not isinstance(tracing, Tracing):
-            return trace.get_current_span(context)
-        return tracing.tracer(*self._scope).start_span(
-            name,
-            context,
-            kind,
-            attributes,
-            links,
-            start_time,
-            record_exception,
-            set_status_on_exception,
-        )
-
-    @contextmanager
-    def start_as_current_span(  # type: ignore[override]  # the API's decorator is private
-        self,
-        name: str,
-        context: Context | None = None,
-        kind: SpanKind = SpanKind.INTERNAL,
-        attributes: types.Attributes = None,
-        links: Sequence[Link] | None = (),
-        start_time: int | None = None,
-        record_exception: bool = True,
-        set_status_on_exception: bool = True,
-        end_on_exit: bool = True,
-    ) -> Iterator[Span]:
-        span = self.start_span(name, context, kind, attributes, links, start_time)
-        with trace.use_span(span, end_on_exit, record_exception, set_status_on_exception):
-            yield span
 
 
 _trace_id: ContextVar[int | None] = ContextVar("chassis_trace_id", default=None)
@@ -258,9 +191,10 @@ class _GivenTraceId(RandomIdGenerator):
         return _trace_id.get() or super().generate_trace_id()
 
 
-def _remote_parent(headers: Mapping[bytes, bytes]) -> tuple[Context | None, SpanContext | None]:
+def _remote_parent(headers: Mapping[bytes, bytes]) -> tuple[Context, SpanContext | None]:
+    # An empty context, not None: that is the current one, and the span in it would be the parent.
     if b"traceparent" not in headers:
-        return None, None
+        return Context(), None
     carrier = {
         name: headers[name.encode()].decode("latin-1")
         for name in ("traceparent", "tracestate")
@@ -268,7 +202,7 @@ def _remote_parent(headers: Mapping[bytes, bytes]) -> tuple[Context | None, Span
     }
     context = _propagator.extract(carrier, Context())
     span_context = trace.get_current_span(context).get_span_context()
-    return (context, span_context) if span_context.is_valid else (None, None)
+    return (context, span_context) if span_context.is_valid else (Context(), None)
 
 
 def _requested_trace_id(headers: Mapping[bytes, bytes]) -> int | None:
