@@ -43,7 +43,7 @@ def test_lock_is_hashes_only(name: str, answers: Answers, rendered: Rendered) ->
     lock = (rendered(answers) / name).read_text()
     for line in lock.splitlines():
         assert re.fullmatch(
-            r"[a-z0-9._-]+==[0-9a-z.]+( ; [a-z_ =<>!'0-9.]+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?",
+            r"[a-z0-9._-]+==[0-9a-z.]+( ; [a-zA-Z_ =<>!'0-9.]+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?",
             line,
         ), line
     assert len(re.findall(r"^\S", lock, flags=re.M)) == len(

@@ -1,0 +1,112 @@
+"""A rendered service installs, passes its own checks and tests, and its commands do what they say.
+
+With TEST_DATABASE_URL and TEST_REDIS_URL in the environment, its tests also run on those servers.
+"""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.harness import BARE, DEFAULT, Answers, Service, files, git
+
+Installed = Callable[[Answers], Service]
+
+pytestmark = pytest.mark.slow
+COMBINATIONS = [
+    pytest.param(DEFAULT, id="default", marks=pytest.mark.xdist_group("default")),
+    pytest.param(BARE, id="bare", marks=pytest.mark.xdist_group("bare")),
+]
+
+
+@pytest.fixture(params=COMBINATIONS)
+def service(request: pytest.FixtureRequest, installed: Installed) -> Iterator[Service]:
+    """An installed service; what a test changes in its files is undone."""
+    service = installed(request.param)
+    yield service
+    git(service.path, "checkout", "--quiet", ".")
+    git(service.path, "clean", "--quiet", "--force")
+
+
+def test_checks_pass(service: Service) -> None:
+    """Lint, format, types, layers, locks and `.env.example` are right in a fresh render."""
+    service.make("check")
+
+
+def test_own_tests_pass(service: Service) -> None:
+    """The service's own tests pass, also on real servers when there are some, with coverage."""
+    output = service.make("test")
+    assert "passed" in output
+    assert "Required test coverage of 90" in output
+    if "sqlalchemy" in (service.path / "requirements.lock").read_text():
+        assert ("SQLite and TEST_DATABASE_URL" in output) == ("TEST_DATABASE_URL" in os.environ)
+
+
+def test_formatting_and_generating_change_nothing(service: Service) -> None:
+    """`make format`, `make env` and `make lock` reproduce what was rendered."""
+    service.make("format")
+    service.make("env")
+    service.make("lock")
+    assert git(service.path, "status", "--porcelain") == ""
+
+
+def test_installing_twice_does_nothing(service: Service) -> None:
+    """`make install` installs only when the locks changed."""
+    assert "Installing" not in service.make("install")
+
+
+def test_help_lists_every_command(service: Service) -> None:
+    """`make` alone explains itself, with the targets that the documentation names."""
+    listed = {line.split()[1] for line in service.make().splitlines() if line.startswith("make ")}
+    assert {"install", "run", "test", "check", "format", "lock", "env", "update"} <= listed
+    assert ("migration" in listed) == (service.path / "migrations").exists()
+
+
+def test_service_imports_nothing_of_the_outside(service: Service) -> None:
+    """The service runs from its own environment, under its own name and version."""
+    output = subprocess.run(
+        [".venv/bin/python", "-c", "import chassis, app; print(chassis.__file__, app.__file__)"],
+        cwd=service.path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for path in output.split():
+        assert path.startswith(str(service.path.resolve()))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "complaint"),
+    [
+        (
+            "pyproject.toml",
+            '    "chassis",\n',
+            '    "chassis",\n    "flask>=3",\n',
+            "flask is needed",
+        ),
+        ("requirements.lock", "click==", "clack==", "click is needed"),
+        (".env.example", "LOG_LEVEL=INFO", "LOG_LEVEL=DEBUG", ".env.example is stale"),
+        ("src/app/__init__.py", "", "import os\n", "F401"),
+        ("chassis/src/chassis/service.py", '"""', 'import app\n\n"""', "app"),
+    ],
+    ids=["dependency", "lock", "env", "lint", "layers"],
+)
+def test_check_complains(file: str, old: str, new: str, complaint: str, service: Service) -> None:
+    """`make check` fails and says why; each of its parts can really fail."""
+    path = service.path / file
+    changed = path.read_text().replace(old, new, 1)
+    path.write_text(changed)
+    # The installed metadata is renewed, so that only the file itself is wrong.
+    with pytest.raises(AssertionError, match=complaint):
+        service.make("check")
+
+
+def test_tests_leave_nothing_behind(service: Service) -> None:
+    """Running the tests changes no file that git sees."""
+    before = files(service.path / "src")
+    service.make("test", "ARGS=tests/unit --quiet")
+    assert git(service.path, "status", "--porcelain") == ""
+    assert {name for name in files(service.path / "src") if not name.endswith(".pyc")} >= {
+        name for name in before if not name.endswith(".pyc")
+    }
