@@ -43,8 +43,8 @@ check: install ## Lint, format and types of the template's own code and of the c
 
 .PHONY: format
 format: install ## Format the code and fix what the linter can fix
+	$(BIN)/ruff check --fix --exit-zero
 	$(BIN)/ruff format
-	$(BIN)/ruff check --fix
 
 .PHONY: lock
 lock: install ## Renew all lock files (ARGS=--upgrade for the newest versions)

@@ -16,6 +16,7 @@ from tests.harness import GIT_ENVIRONMENT, ROOT, Renderer
 LABEL = "must be a DNS label of at most 40 characters"
 
 # Question, wrong answer, what the message has to say.
+NO_LISTS: list[object] = ["https://a.example", [], None, {"a": 1}, 1]
 WRONG: list[tuple[str, object, str]] = [
     *[
         ("service_name", name, LABEL)
@@ -67,7 +68,7 @@ WRONG: list[tuple[str, object, str]] = [
     ("python_version", "3.10", "'3.10' is not in ['3.11', '3.12', '3.13', '3.14']"),
     *[
         ("dependencies", value, "dependencies must be a list of name:port")
-        for value in ("auth:8080", {"auth": 8080}, 8080, None)
+        for value in list[object](["auth:8080", {"auth": 8080}, 8080, None])
     ],
     *[
         ("dependencies", [entry], "every dependency must be written name:port")
@@ -89,7 +90,7 @@ WRONG: list[tuple[str, object, str]] = [
     ],
     *[
         ("staging_origins", value, "origins must be a list of at least one origin")
-        for value in ("https://a.example", [], None, {"a": 1}, 1)
+        for value in NO_LISTS
     ],
     *[
         ("staging_origins", [origin], message)
