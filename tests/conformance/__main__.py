@@ -1,0 +1,7 @@
+"""Runs the suite from the command line."""
+
+import sys
+
+from conformance.cli import main
+
+sys.exit(main())

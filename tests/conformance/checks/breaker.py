@@ -1,0 +1,250 @@
+"""B: the circuit breaker, seen from both sides: what callers get and what the dependency receives."""
+
+import asyncio
+import statistics
+import time
+from collections import Counter
+
+from conformance.bench import Bench
+from conformance.checks.common import body_problems, code_of
+from conformance.process import eventually
+from conformance.registry import check, expect, expect_all
+from conformance.rig import Rig
+
+SLOW = {"BREAKER_RECOVERY_TIMEOUT": "30"}
+QUICK = {"BREAKER_RECOVERY_TIMEOUT": "1"}
+
+
+async def state(rig: Rig) -> str:
+    """Return the breaker's state as the metrics show it."""
+    found = [sample.labels["state"] for sample in (await rig.scrape()).find("circuit_breaker_state") if sample.value == 1]
+    return found[0] if len(found) == 1 else str(found)
+
+
+async def open_breaker(rig: Rig) -> None:
+    """Fail calls until the breaker lets none out, and forget them."""
+    rig.dependency.reset()
+    rig.dependency.status = 500
+    for _ in range(12):
+        before = len(rig.dependency.calls)
+        await rig.upstream()
+        if len(rig.dependency.calls) == before:
+            rig.dependency.reset()
+            return
+    expect(False, "12 failing calls in a row and every one of them went out: the breaker does not open")
+
+
+async def close_breaker(rig: Rig) -> None:
+    """Let the dependency be well and wait until the breaker believes it."""
+    rig.dependency.reset()
+
+    async def well() -> bool:
+        return (await rig.upstream()).status == 200
+
+    expect(await eventually(well, 6, 0.1), "the breaker does not close although the dependency is well")
+    rig.dependency.reset()
+
+
+@check("B1", "opens after 5 consecutive failures, or as many as configured", needs={"dependency"}, own=True)
+async def threshold(bench: Bench) -> str:
+    for env, wanted in ((SLOW, 5), ({**SLOW, "BREAKER_FAILURE_THRESHOLD": "3"}, 3)):
+        async with bench.fresh(env) as rig:
+            rig.dependency.status = 500
+            for _ in range(9):
+                await rig.upstream()
+            calls, shown = len(rig.dependency.calls), await state(rig)
+        expect(calls == wanted, f"threshold {wanted}: the dependency got {calls} of 9 calls")
+        expect(shown == "open", f"the metric says {shown}")
+    return "9 failing calls: 5 went out; with a threshold of 3: 3"
+
+
+@check("B1", "opens when half of at least 10 calls failed, never consecutively", needs={"dependency"}, own=True)
+async def ratio(bench: Bench) -> str:
+    async with bench.fresh(SLOW) as rig:
+        rig.dependency.pattern = [500, 200] * 15
+        for _ in range(30):
+            await rig.upstream()
+        calls, shown = len(rig.dependency.calls), await state(rig)
+    expect(shown == "open" and 10 <= calls <= 12, f"every second call failed: {calls} of 30 went out, the metric says {shown}")
+    return f"every second call failed: open after {calls} calls"
+
+
+@check("B1", "stays open for the recovery time, then closes after a good call", needs={"dependency"}, own=True)
+async def recovery(bench: Bench) -> str:
+    async with bench.fresh({"BREAKER_RECOVERY_TIMEOUT": "1.5"}) as rig:
+        await open_breaker(rig)
+        opened = time.monotonic()
+        await eventually(lambda: _goes_out(rig), 6, 0.02)
+        seconds = time.monotonic() - opened
+        closed = await state(rig)
+        answers = Counter([(await rig.upstream()).status for _ in range(5)])
+    expect(1.2 <= seconds <= 2.5, f"the first call went out after {seconds:.2f} s (recovery time 1.5 s)")
+    expect(closed == "closed" and set(answers) == {200}, f"after a good call the metric says {closed}, calls {dict(answers)}")
+    return f"first call out after {seconds:.2f} s, then closed"
+
+
+async def _goes_out(rig: Rig) -> bool:
+    await rig.upstream()
+    return bool(rig.dependency.calls)
+
+
+@check("B1", "a failed probe opens it again", needs={"dependency"}, own=True)
+async def reopens(bench: Bench) -> str:
+    async with bench.fresh(QUICK) as rig:
+        await open_breaker(rig)
+        rig.dependency.status = 500
+        expect(await eventually(lambda: _goes_out(rig), 4, 0.05), "no probe goes out")
+        calls = len(rig.dependency.calls)
+        for _ in range(5):
+            await rig.upstream()
+        after = len(rig.dependency.calls)
+    expect((calls, after) == (1, 1), f"{after} calls went out after a failed probe instead of 1")
+    return "one probe, then none"
+
+
+@check("B2", "4xx are successes, refusals, resets, timeouts, garbage and 5xx are failures", needs={"dependency"}, own=True)
+async def failures(bench: Bench) -> str:
+    env = {"BREAKER_RECOVERY_TIMEOUT": "0.3", "BREAKER_FAILURE_THRESHOLD": "3", "DEPENDENCY_TIMEOUT": "0.4"}
+    problems = []
+    async with bench.fresh(env) as rig:
+        rig.dependency.status = 404
+        for _ in range(15):
+            await rig.upstream()
+        if len(rig.dependency.calls) != 15 or await state(rig) != "closed":
+            problems.append(f"15 times 404: {len(rig.dependency.calls)} calls went out, the breaker is {await state(rig)}")
+        for kind in ("500", "503", "hang", "stall", "reset", "garbage", "refused"):
+            await close_breaker(rig)
+            await _set(rig, kind)
+            for _ in range(3):
+                answer = await rig.upstream()
+            if answer.status != 503 or await state(rig) != "open":
+                problems.append(f"{kind}: after 3 calls the breaker is {await state(rig)}, the answer {answer.brief()}")
+            if kind == "refused":
+                await rig.dependency.start()
+    expect_all(problems)
+    return "404 leaves it closed; seven kinds of failure open it"
+
+
+async def _set(rig: Rig, kind: str) -> None:
+    if kind.isdigit():
+        rig.dependency.status = int(kind)
+    elif kind == "refused":
+        await rig.dependency.stop()
+    else:
+        rig.dependency.mode = kind  # type: ignore[assignment]
+
+
+@check("B2", "callers that give up are neutral", needs={"dependency"}, own=True)
+async def neutral(bench: Bench) -> str:
+    async with bench.fresh({**SLOW, "DEPENDENCY_TIMEOUT": "5"}) as rig:
+        rig.dependency.delay = 0.5
+        for _ in range(12):
+            arrived = len(rig.dependency.calls) + 1
+            async with rig.client.abandoned("GET", rig.upstream_path):
+                await eventually(lambda count=arrived: len(rig.dependency.calls) >= count, 2)
+        rig.dependency.delay = 0
+        shown, answer = await state(rig), await rig.upstream()
+    expect(shown == "closed" and answer.status == 200, f"after 12 callers gave up: {shown}, {answer.brief()}")
+    return "12 callers gave up, the breaker is closed"
+
+
+@check("B3", "half-open: of 50 concurrent callers one goes out", needs={"dependency"}, own=True)
+async def one_probe(bench: Bench) -> str:
+    async with bench.fresh({**QUICK, "DEPENDENCY_TIMEOUT": "5"}) as rig:
+        await open_breaker(rig)
+        rig.dependency.delay = 1.2
+        await asyncio.sleep(1.2)
+        answers = await asyncio.gather(*(rig.upstream() for _ in range(50)))
+        first = rig.dependency.calls[0].at if rig.dependency.calls else 0.0
+        during = [call for call in rig.dependency.calls if call.at < first + 1.1]
+        shown = await state(rig)
+    statuses = Counter(answer.status for answer in answers)
+    expect(len(during) == 1, f"{len(during)} of 50 callers went out together")
+    expect(statuses == {200: 1, 503: 49}, f"the callers got {dict(statuses)}")
+    expect(shown == "closed", f"after the good probe the metric says {shown}")
+    return "1 of 50 went out and closed it, 49 got 503"
+
+
+@check("B3", "a probe whose caller leaves or which hangs frees its place", needs={"dependency"}, own=True)
+async def lost_probe(bench: Bench) -> str:
+    async with bench.fresh({**QUICK, "DEPENDENCY_TIMEOUT": "1.5"}) as rig:
+        times = []
+        for kind in ("caller leaves", "hangs"):
+            await open_breaker(rig)
+            rig.dependency.mode = "hang"
+            await asyncio.sleep(1.1)
+            if kind == "hangs":
+                held = asyncio.create_task(rig.upstream())
+                await eventually(lambda: rig.dependency.calls, 2)
+                expect(rig.dependency.calls, "no probe went out after the recovery time")
+                await held
+            else:
+                async with rig.client.abandoned("GET", rig.upstream_path):
+                    await eventually(lambda: rig.dependency.calls, 2)
+                expect(rig.dependency.calls, "no probe went out after the recovery time")
+            rig.dependency.reset()
+            started = time.monotonic()
+            expect(await eventually(lambda: _well(rig), 6, 0.05), f"{kind}: no other probe within 6 s: the place is lost")
+            times.append(f"{kind}: next probe after {time.monotonic() - started:.1f} s")
+    return "; ".join(times)
+
+
+async def _well(rig: Rig) -> bool:
+    return (await rig.upstream()).status == 200
+
+
+@check("B3", "a probe cancelled by the request's deadline frees its place", needs={"dependency"}, own=True)
+async def cancelled_probe(bench: Bench) -> str:
+    async with bench.fresh({**QUICK, "DEPENDENCY_TIMEOUT": "20", "REQUEST_TIMEOUT": "1"}) as rig:
+        await open_breaker(rig)
+        rig.dependency.mode = "hang"
+        await asyncio.sleep(1.1)
+        answer = await rig.upstream()
+        expect(len(rig.dependency.calls) == 1, f"{len(rig.dependency.calls)} probes went out")
+        expect_all(body_problems(answer, 503))
+        rig.dependency.reset()
+        started = time.monotonic()
+        expect(await eventually(lambda: _well(rig), 5, 0.05), "no other probe within 5 s: the place is lost")
+        seconds = time.monotonic() - started
+    return f"next probe after {seconds:.1f} s (DEPENDENCY_TIMEOUT=20)"
+
+
+@check("B3", "results of an earlier state are ignored: a late success does not close it", needs={"dependency"}, own=True)
+async def late_success(bench: Bench) -> str:
+    async with bench.fresh({**SLOW, "DEPENDENCY_TIMEOUT": "5"}) as rig:
+        rig.dependency.delay = 1.0
+        late = asyncio.create_task(rig.upstream())
+        await eventually(lambda: rig.dependency.calls, 2)
+        rig.dependency.delay, rig.dependency.status = 0.0, 500
+        for _ in range(6):
+            await rig.upstream()
+        opened = await state(rig)
+        answer = await late
+        after = await state(rig)
+        calls = len(rig.dependency.calls)
+        await rig.upstream()
+        leaked = len(rig.dependency.calls) - calls
+    expect(opened == "open", f"6 failures: {opened}")
+    expect(after == "open" and not leaked, f"a late {answer.status} turned the open breaker to {after}")
+    return "still open after a late 200"
+
+
+@check("B4", "open: 503 within milliseconds, with Retry-After and nothing internal; no call goes out", needs={"dependency"}, own=True)
+async def rejection(bench: Bench) -> str:
+    async with bench.fresh(SLOW) as rig:
+        await open_breaker(rig)
+        answers = [await rig.upstream() for _ in range(30)]
+        calls = len(rig.dependency.calls)
+        name, port = next(iter(rig.dependencies)), str(rig.dependency.port)
+    answer = answers[-1]
+    expect_all(body_problems(answer, 503))
+    details = answer.object()["details"] or {}
+    expect(code_of(answer) == "dependency_unavailable", f"details.code is {code_of(answer)}")
+    expect(details.get("dependency") == name, f"details.dependency is {details.get('dependency')}")
+    wait = answer.header("retry-after") or "missing"
+    expect(wait.isdigit() and 0 < int(wait) <= 30, f"Retry-After is {wait}")
+    expect(calls == 0, f"{calls} calls went out while open")
+    expect_all(f"the answer says {word}: {answer.brief()}" for word in (port, "127.0.0.1", "http:", "Error") if word in answer.text)
+    median = statistics.median(found.seconds for found in answers) * 1000
+    expect(median < 20, f"the median rejection takes {median:.1f} ms")
+    return f"503 in {median:.1f} ms, Retry-After {wait}"
