@@ -1,0 +1,252 @@
+"""Improvement 5, the cache: Redis, or a bounded dictionary in development, and never a reason for a request to fail.
+
+Every operation gives an answer in time. Trouble is counted as `error` and treated as a miss (A3); after the first
+trouble the server is left alone for a second at a time, so that a Redis that hangs does not slow every request down.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Protocol, TypeVar, cast
+from urllib.parse import urlsplit
+
+from opentelemetry.instrumentation.redis import RedisInstrumentor
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from pydantic import AfterValidator, Field, SecretStr
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from chassis.metrics import Metrics
+from chassis.service import read
+from chassis.settings import ChassisSettings, RequiredWhenDeployed
+from chassis.tracing import Tracing
+
+SCHEMES = ("redis", "rediss", "unix")
+
+SOCKET_TIMEOUT = 0.25
+OPERATION_TIMEOUT = 0.5
+"""Bound on one operation with all that belongs to it: waiting for a connection, connecting, TLS, handshake, command."""
+
+PAUSE = 1.0
+MAX_CONNECTIONS = 50
+MAX_ENTRIES = 10_000
+"""Bound of the in-process cache."""
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def _redis_url(value: SecretStr | None) -> SecretStr | None:
+    problem = "must look like redis://user:password@host:6379/0 (or rediss://, unix://)"
+    if value is None:
+        return None
+    try:
+        parts = urlsplit(value.get_secret_value())
+        _ = parts.port
+    except ValueError:
+        raise ValueError(problem) from None
+    place = parts.path if parts.scheme == "unix" else parts.hostname
+    if parts.scheme not in SCHEMES or not place:
+        raise ValueError(problem)
+    return value
+
+
+class CacheSettings(ChassisSettings):
+    """The variables of a service that has a cache."""
+
+    redis_url: Annotated[SecretStr | None, RequiredWhenDeployed, AfterValidator(_redis_url)] = (
+        Field(
+            None, description="redis://user:password@host:6379/0; in-process cache in development"
+        )
+    )
+    cache_ttl: int = Field(
+        300, ge=1, le=31_536_000, description="Seconds after which a cached value is forgotten"
+    )
+
+
+class Backend(Protocol):
+    """Where the values are. Its methods may raise whatever they like."""
+
+    async def get(self, key: str) -> bytes | None: ...
+    async def set(self, key: str, value: bytes, ttl: int) -> None: ...
+    async def delete(self, *keys: str) -> None: ...
+    async def ping(self) -> None: ...
+    async def aclose(self) -> None: ...
+
+
+class Cache:
+    """What the application uses: keys of its own, a default lifetime, and no exceptions.
+
+    Args:
+        backend: where the values are.
+        prefix: stands before every key, so that services may share a server.
+        ttl: default lifetime in seconds.
+        count: is told the operation and its result: `hit` (done), `miss` or `error`.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        prefix: str,
+        ttl: int,
+        count: Callable[[str, str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._backend = backend
+        self._prefix = prefix
+        self._ttl = ttl
+        self._count = count
+        self._clock = clock
+        self._down = False
+        self._retry_at = 0.0
+
+    @classmethod
+    def open(cls, settings: CacheSettings, metrics: Metrics, tracing: Tracing) -> "Cache":
+        """Make the cache that the settings ask for; nothing is connected yet."""
+        backend: Backend = MemoryBackend()
+        if settings.redis_url is not None:
+            backend = RedisBackend(settings.redis_url.get_secret_value(), tracing)
+        metrics.start_cache()
+        prefix = f"{read().name}:"
+        return cls(backend, prefix=prefix, ttl=settings.cache_ttl, count=metrics.cache)
+
+    async def get(self, key: str) -> bytes | None:
+        """Return the value, or `None` when it is not there or cannot be had."""
+        answered, value = await self._attempt("get", lambda: self._backend.get(self._prefix + key))
+        if answered:
+            self._count("get", "miss" if value is None else "hit")
+        return value
+
+    async def set(self, key: str, value: bytes, ttl: int | None = None) -> None:
+        """Keep `value` for `ttl` seconds (default: `CACHE_TTL`), if possible."""
+        lifetime = self._ttl if ttl is None else ttl
+        stored, _ = await self._attempt(
+            "set", lambda: self._backend.set(self._prefix + key, value, lifetime)
+        )
+        if stored:
+            self._count("set", "hit")
+
+    async def delete(self, *keys: str) -> None:
+        """Forget `keys`, if possible; what cannot be deleted ends with its lifetime."""
+        prefixed = [self._prefix + key for key in keys]
+        deleted, _ = await self._attempt("delete", lambda: self._backend.delete(*prefixed))
+        if deleted:
+            self._count("delete", "hit")
+
+    async def check(self) -> None:
+        """Ask the backend for a sign of life, for the readiness probe; whatever is raised means no."""
+        with suppress_instrumentation():
+            async with asyncio.timeout(OPERATION_TIMEOUT):
+                await self._backend.ping()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._backend.aclose()
+
+    async def _attempt(
+        self, operation: str, call: Callable[[], Awaitable[T]]
+    ) -> tuple[bool, T | None]:
+        if self._down:
+            if self._clock() < self._retry_at:
+                self._count(operation, "error")
+                return False, None
+            # This call is the probe; the others go on leaving the server alone until it is back.
+            self._retry_at = self._clock() + PAUSE
+        try:
+            async with asyncio.timeout(OPERATION_TIMEOUT):
+                value = await call()
+        except (RedisError, OSError) as error:
+            self._count(operation, "error")
+            self._note_failure(error)
+            return False, None
+        self._note_success()
+        return True, value
+
+    def _note_failure(self, error: Exception) -> None:
+        self._retry_at = self._clock() + PAUSE
+        if not self._down:
+            self._down = True
+            logger.warning("cache_down", extra={"reason": f"{type(error).__name__}: {error}"})
+
+    def _note_success(self) -> None:
+        if self._down:
+            self._down = False
+            logger.info("cache_up")
+
+
+class RedisBackend:
+    """Redis, asked once and briefly: retries are off, since a miss is cheaper than a second try."""
+
+    def __init__(self, url: str, tracing: Tracing) -> None:
+        self._pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=MAX_CONNECTIONS,
+            timeout=OPERATION_TIMEOUT,
+            socket_timeout=SOCKET_TIMEOUT,
+            socket_connect_timeout=SOCKET_TIMEOUT,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._client = Redis(connection_pool=self._pool)
+        # This client only, and the spans show the command but no keys or values (T4).
+        RedisInstrumentor.instrument_client(self._client, tracer_provider=tracing.provider)
+
+    async def get(self, key: str) -> bytes | None:
+        # Text only with `decode_responses`, which is off.
+        return cast(bytes | None, await self._client.get(key))
+
+    async def set(self, key: str, value: bytes, ttl: int) -> None:
+        await self._client.set(key, value, ex=ttl)
+
+    async def delete(self, *keys: str) -> None:
+        await self._client.delete(*keys)
+
+    async def ping(self) -> None:
+        await self._client.ping()
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+        await self._pool.aclose()
+
+
+class MemoryBackend:
+    """A dictionary with lifetimes that drops what was used longest ago when it is full.
+
+    Each process has its own, which is why a deployed service, with several replicas, must not use it.
+    """
+
+    def __init__(
+        self, *, max_entries: int = MAX_ENTRIES, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._entries: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
+        self._max_entries = max_entries
+        self._clock = clock
+
+    async def get(self, key: str) -> bytes | None:
+        expires_at, value = self._entries.get(key, (0.0, b""))
+        if expires_at <= self._clock():
+            self._entries.pop(key, None)
+            return None
+        self._entries.move_to_end(key)
+        return value
+
+    async def set(self, key: str, value: bytes, ttl: int) -> None:
+        self._entries[key] = (self._clock() + ttl, value)
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._max_entries:
+            self._entries.popitem(last=False)
+
+    async def delete(self, *keys: str) -> None:
+        for key in keys:
+            self._entries.pop(key, None)
+
+    async def ping(self) -> None:
+        """Always there."""
+
+    async def aclose(self) -> None:
+        self._entries.clear()
