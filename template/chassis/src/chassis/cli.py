@@ -7,12 +7,12 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from chassis import logging as chassis_logging
 from chassis import service
 from chassis.configuration import ConfigurationError, effective, example, load
-from chassis.settings import ChassisSettings
+from chassis.settings import ChassisSettings, Environment
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +29,12 @@ def main(settings: str, create_app: str, arguments: Sequence[str] | None = None)
         arguments: of the command line.
 
     Returns:
-        The exit code: 0, 1 when it could not start, 78 (`EX_CONFIG`) when the configuration is wrong.
+        The exit code: 0, 1 when it could not start, 78 (`EX_CONFIG`) when the configuration is
+        wrong.
     """
     options = _parser().parse_args(arguments)
     facts = service.read()
-    _configure_logging(facts, os.environ.get("ENVIRONMENT", "development"), "INFO", "json")
+    _configure_logging(facts, _stated_environment(), "INFO", "json")
     try:
         settings_type = _load_object(settings)
         if options.command == "config" and options.example:
@@ -98,7 +99,15 @@ def _write_example(settings_type: type[ChassisSettings], file: str) -> int:
     return 0
 
 
-def _configure_logging(facts: service.Service, environment: str, level: str, form: str) -> None:
+def _stated_environment() -> str:
+    # For lines before the settings are read; a wrong value may be anything, also a secret.
+    stated = os.environ.get("ENVIRONMENT") or Environment.DEVELOPMENT
+    return stated if stated in list(Environment) else "unknown"
+
+
+def _configure_logging(
+    facts: service.Service, environment: str, level: str, form: Literal["json", "console"]
+) -> None:
     chassis_logging.configure(
         service=facts.name, version=facts.version, environment=environment, level=level, format=form
     )

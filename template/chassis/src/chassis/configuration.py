@@ -1,4 +1,7 @@
-"""Reading the settings, and showing them: one error with all problems, secrets masked, `.env.example` from the model."""
+"""Improvement 8, at work: settings are read, with all problems in one error, and shown without secrets.
+
+The model itself is in `chassis.settings`.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError
 
-from chassis.redaction import redact_text
+from chassis.redaction import conceals, redact_text
 from chassis.service import read, snake_case
 from chassis.settings import ChassisSettings, HttpUrl
 
@@ -52,7 +55,8 @@ def load(settings_type: type[S], **overrides: Any) -> S:
 
     Args:
         settings_type: the service's settings.
-        overrides: field values that go before the environment, for tests; `_env_file=None` leaves `.env` alone.
+        overrides: field values that go before the environment, for tests; `_env_file=None` leaves
+            `.env` alone.
 
     Raises:
         ConfigurationError: with all problems; no message holds a value.
@@ -65,20 +69,22 @@ def load(settings_type: type[S], **overrides: Any) -> S:
         raise ConfigurationError(tuple(_problems(error))) from None
     except SettingsError as error:
         raise ConfigurationError((Problem("configuration", redact_text(str(error))),)) from None
+    except (OSError, UnicodeError) as error:
+        message = f"`.env` or {SECRETS_DIRECTORY} cannot be read: {type(error).__name__}"
+        raise ConfigurationError((Problem("configuration", message),)) from None
 
 
 def _problems(error: ValidationError) -> Iterator[Problem]:
     for entry in error.errors(include_url=False, include_input=False):
-        # A default that is derived from a field with a problem of its own is not a second problem.
-        if entry["type"] != "default_factory_not_called":
-            variable = str(entry["loc"][0]).upper() if entry["loc"] else "configuration"
-            yield Problem(variable, entry["msg"].removeprefix("Value error, "))
+        variable = str(entry["loc"][0]).upper() if entry["loc"] else "configuration"
+        yield Problem(variable, entry["msg"].removeprefix("Value error, "))
 
 
 def effective(settings: ChassisSettings) -> Iterator[tuple[str, str]]:
     """Yield every variable and its effective value, secrets masked."""
     for name in type(settings).model_fields:
-        yield name.upper(), _text(getattr(settings, name))
+        value = getattr(settings, name)
+        yield name.upper(), MASK if conceals(name, value) else _text(value)
 
 
 def example(settings_type: type[ChassisSettings]) -> str:
@@ -108,4 +114,4 @@ def _text(value: object) -> str:
         return str(value).lower()
     if isinstance(value, (tuple, frozenset)):
         return ",".join(sorted(value) if isinstance(value, frozenset) else value)
-    return redact_text(f"{value:g}" if isinstance(value, float) else str(value))
+    return redact_text(str(value).removesuffix(".0") if isinstance(value, float) else str(value))

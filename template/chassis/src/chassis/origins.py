@@ -3,13 +3,17 @@
 The template's questionnaire applies the same rules to its answers.
 """
 
+import ipaddress
 import re
-from urllib.parse import urlsplit
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 EXAMPLE = "https://app.example.com"
 
-_ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?)(:[0-9]{1,5})?")
+_ORIGIN = re.compile(
+    r"(?P<scheme>https?)://"
+    r"(?P<host>\[(?P<ipv6>[0-9a-f:.]+)\]|[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?)"
+    r"(:(?P<port>[0-9]{1,5}))?"
+)
 _LOOPBACK = re.compile(r"localhost|.*\.localhost|127\.[0-9.]+|\[::1\]|0\.0\.0\.0")
 
 
@@ -26,21 +30,24 @@ def normalise(origin: str, *, deployed: bool) -> str:
     lowered = origin.strip().lower()
     if lowered == "*":
         raise ValueError(f"'*' would trust every site; list the origins, for example {EXAMPLE}")
-    if not _ORIGIN.fullmatch(lowered):
+    parts = _ORIGIN.fullmatch(lowered)
+    port = int(parts["port"] or 0) if parts else 0
+    if not parts or port > 65535 or not _is_ipv6(parts["ipv6"]):
         raise ValueError(
             "an origin is scheme, host and optional port, without path or trailing slash, "
             f"for example {EXAMPLE}"
         )
-    parts = urlsplit(lowered)
-    host = lowered.removeprefix(f"{parts.scheme}://").removesuffix(f":{_port(lowered)}")
-    if deployed and (parts.scheme != "https" or _LOOPBACK.fullmatch(host)):
+    scheme, host = parts["scheme"], parts["host"]
+    if deployed and (scheme != "https" or _LOOPBACK.fullmatch(host)):
         raise ValueError(
             f"outside development an origin is https and not localhost, for example {EXAMPLE}"
         )
-    port = parts.port
-    suffix = "" if port is None or port == DEFAULT_PORTS[parts.scheme] else f":{port}"
-    return f"{parts.scheme}://{host}{suffix}"
+    suffix = f":{port}" if port and port != DEFAULT_PORTS[scheme] else ""
+    return f"{scheme}://{host}{suffix}"
 
 
-def _port(origin: str) -> str:
-    return origin.rpartition(":")[2]
+def _is_ipv6(host: str | None) -> bool:
+    try:
+        return host is None or bool(ipaddress.IPv6Address(host))
+    except ValueError:
+        return False

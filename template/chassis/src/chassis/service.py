@@ -1,7 +1,8 @@
 """What this service is called and whom it talks to: the questionnaire's answers, as data.
 
-The answers live in `service.toml`, the only file of this package that the template renders. A changed answer therefore
-arrives by `copier update` and no Python file has to differ between two services.
+The answers live in `service.toml`, the only file of this package that the template renders. A
+changed answer therefore arrives by `copier update` and no Python file has to differ between two
+services.
 """
 
 import tomllib
@@ -28,7 +29,7 @@ class Service:
 
 
 def snake_case(name: str) -> str:
-    """Turn a service name into what metric names and environment variables allow (`auth-service` → `auth_service`)."""
+    """Turn a service name into what metrics and variables allow (`auth-service` → `auth_service`)."""
     return name.replace("-", "_")
 
 

@@ -1,8 +1,9 @@
 """Improvement 8: configuration is one typed, frozen model, read once from the environment.
 
-Values come from environment variables, a `.env` file and a secrets directory with one file per variable. Optional parts of
-the chassis add their variables in their own modules; the service adds its own in `app.settings`. All rules are field
-validators, also those across fields: pydantic runs them for every field, so that one start names *all* problems.
+Values come from environment variables, a `.env` file and a secrets directory with one file per
+variable. Optional parts of the chassis add their variables in their own modules; the service adds
+its own in `app.settings`. All rules are field validators, also those across fields: pydantic runs
+them for every field, so that one start names *all* problems.
 """
 
 import ipaddress
@@ -26,6 +27,9 @@ from chassis import origins
 from chassis.service import read, snake_case
 
 DEVELOPMENT_ORIGINS = ("http://localhost:3000", "http://localhost:8080")
+# A default that validators fill in. pydantic's own factories from other fields are not called, and
+# the field not checked, as soon as any field before it is wrong: problems would come one by one.
+_BY_ANOTHER_FIELD: Any = object()
 
 
 class Environment(StrEnum):
@@ -62,9 +66,15 @@ def split_list(value: object) -> object:
 
 
 def _http_url(value: str) -> str:
-    parts = urlsplit(value)
+    problem = "must be an http or https URL, for example http://auth-service:8002"
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        # Its text repeats the address, credentials included.
+        raise ValueError(problem) from None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("must be an http or https URL, for example http://auth-service:8002")
+        raise ValueError(problem)
     return value.rstrip("/")
 
 
@@ -74,7 +84,10 @@ Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
 class ChassisSettings(BaseSettings):
-    """The variables that every service has. A field's description is its comment in `.env.example`."""
+    """The variables that every service has.
+
+    A field's description is its comment in `.env.example`.
+    """
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -89,12 +102,12 @@ class ChassisSettings(BaseSettings):
     environment: Environment = Field(
         Environment.DEVELOPMENT, description="development, staging or production"
     )
-    host: str = Field("0.0.0.0", min_length=1, description="Address to listen on")
+    host: str = Field("0.0.0.0", min_length=1, description="Address to listen on")  # noqa: S104  # in a container
     port: Port = Field(
         default_factory=lambda: read().port, description="API and probes; 0 takes a free port"
     )
     metrics_port: Port = Field(
-        default_factory=lambda data: data["port"] and data["port"] + 1000,
+        default_factory=lambda: _BY_ANOTHER_FIELD,
         description="/metrics and nothing else; PORT + 1000 when not set",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
@@ -104,7 +117,7 @@ class ChassisSettings(BaseSettings):
         "json", description="json, or console for people (not in production)"
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        default_factory=lambda data: _default_origins(data["environment"]),
+        default_factory=lambda: _BY_ANOTHER_FIELD,
         description="Browser origins that may call this service, comma-separated",
     )
     request_timeout: Seconds = Field(30, description="Seconds a request may take; then 503")
@@ -158,14 +171,6 @@ class ChassisSettings(BaseSettings):
         """Base URL by dependency, as `<DEPENDENCY>_URL` or the questionnaire says."""
         return {name: getattr(self, f"{snake_case(name)}_url") for name in read().dependencies}
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _empty_is_unset(cls, value: object, info: ValidationInfo) -> object:
-        # An empty list of origins is a statement; any other empty variable is one that nobody filled in.
-        if value == "" and info.field_name != "allowed_origins":
-            raise PydanticUseDefault
-        return value
-
     @field_validator("log_level", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:
@@ -175,6 +180,27 @@ class ChassisSettings(BaseSettings):
     @classmethod
     def _list(cls, value: object) -> object:
         return split_list(value)
+
+    @field_validator("metrics_port", mode="before")
+    @classmethod
+    def _beside_the_port(cls, value: object, info: ValidationInfo) -> object:
+        port = info.data.get("port", 0)
+        return port and port + 1000 if value is _BY_ANOTHER_FIELD else value
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _of_the_environment(cls, value: object, info: ValidationInfo) -> object:
+        environment = info.data.get("environment")
+        return _default_origins(environment) if value is _BY_ANOTHER_FIELD else value
+
+    # Before validators run from the last to the first: this one has to see what was written.
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object, info: ValidationInfo) -> object:
+        # No origins is a statement; any other empty variable is one that nobody filled in.
+        if value == "" and info.field_name != "allowed_origins":
+            raise PydanticUseDefault
+        return value
 
     @field_validator("metrics_port")
     @classmethod
@@ -204,9 +230,8 @@ class ChassisSettings(BaseSettings):
     @field_validator("readiness_critical")
     @classmethod
     def _known_checks(cls, value: frozenset[str]) -> frozenset[str]:
-        if unknown := value - cls.readiness_checks:
-            known = ", ".join(sorted(cls.readiness_checks))
-            raise ValueError(f"unknown check {', '.join(sorted(unknown))}; known are {known}")
+        if not value <= cls.readiness_checks:
+            raise ValueError(f"must be among {', '.join(sorted(cls.readiness_checks))}")
         return value
 
     @field_validator("trusted_proxies")
@@ -220,11 +245,11 @@ class ChassisSettings(BaseSettings):
         return value
 
 
-def _default_origins(environment: Environment) -> tuple[str, ...]:
+def _default_origins(environment: Environment | None) -> tuple[str, ...]:
     match environment:
         case Environment.DEVELOPMENT:
             return DEVELOPMENT_ORIGINS
         case Environment.STAGING:
             return read().staging_origins
-        case Environment.PRODUCTION:
+        case _:
             return ()
