@@ -29,9 +29,10 @@ def install(app: FastAPI, settings: ChassisSettings) -> None:
 
 
 class Cors(CORSMiddleware):
-    """Starlette's CORS, with `Vary: Origin` on every response and refused preflights in the standard error body.
+    """Starlette's CORS, with `Vary: Origin` everywhere and refused preflights in the standard body.
 
-    Without `Vary` a shared cache may hand the answer made for one origin, or for none, to another (Fetch, 3.2.3).
+    Without `Vary` a shared cache may hand the answer made for one origin, or for none, to another
+    (Fetch, 3.2.3).
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,6 +61,8 @@ def _is_preflight(headers: Headers) -> bool:
 
 
 def _vary_by_origin(start: Message) -> None:
+    start.setdefault("headers", [])
     headers = MutableHeaders(scope=start)
-    if "origin" not in headers.get("vary", "").lower():
+    varies = ",".join(headers.getlist("vary")).lower().split(",")
+    if "origin" not in [name.strip() for name in varies]:
         headers.add_vary_header("Origin")

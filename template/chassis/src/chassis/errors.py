@@ -1,7 +1,8 @@
 """Improvement 9: every 4xx and 5xx answer has one shape, and a 5xx gives nothing away.
 
-The body is `{"error", "message", "details", "trace_id"}`; a client that sends `Accept: application/problem+json` gets the
-same facts as RFC 9457. Handlers raise `AppError`; everything else is an accident and answered with a fixed message.
+The body is `{"error", "message", "details", "trace_id"}`; a client that sends
+`Accept: application/problem+json` gets the same facts as RFC 9457. Handlers raise `AppError`;
+everything else is an accident and answered with a fixed message.
 """
 
 import json
@@ -16,10 +17,11 @@ from fastapi.exceptions import RequestValidationError
 from opentelemetry import trace
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import openapi, routes
-from chassis.redaction import redact_text
+from chassis.redaction import MASK, redact_text
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +30,14 @@ PROBLEM_JSON = b"application/problem+json"
 UNEXPECTED = "An unexpected error occurred"
 _STANDARD = "chassis.standard_error"
 _BODILESS = frozenset({204, 205, 304})
+_BODY = frozenset({"http.response.body", "http.response.pathsend"})
+_OF_THE_BODY = frozenset(
+    {b"content-type", b"content-length", b"content-encoding", b"transfer-encoding"}
+)
 _LONGEST_LOCATION = 100
+# Messages of these kinds may repeat what was sent: `int("hunter2")` in a validator does.
+_REPEATS_INPUT = frozenset({"value_error", "assertion_error", "union_tag_invalid"})
+_SHORTEST_MASKED = 3
 _RFC_9110 = {
     413: "Content Too Large",
     414: "URI Too Long",
@@ -78,7 +87,8 @@ class ServiceUnavailable(AppError):
     """503 with `Retry-After`.
 
     Args:
-        retry_after: seconds until another try may make sense; rounded up to a whole second, at least one.
+        retry_after: seconds until another try may make sense; rounded up to a whole second, at
+            least one.
     """
 
     def __init__(
@@ -151,7 +161,7 @@ def record_exception(error: BaseException) -> None:
 
 
 def install(app: FastAPI) -> None:
-    """Register the handlers, the boundary that nothing escapes, and the schema in the OpenAPI document."""
+    """Register the handlers, the boundary that nothing escapes, and the schema for OpenAPI."""
     # Starlette's class: a handler on FastAPI's own subclass would miss the router's 404 and 405.
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
@@ -161,14 +171,15 @@ def install(app: FastAPI) -> None:
 
 
 class ResponseAborted(Exception):
-    """The response had begun when its handler failed; the connection is closed, the cause is already logged."""
+    """The response had begun when its handler failed: the connection is closed, the cause logged."""
 
 
 class ErrorBoundary:
-    """Innermost middleware: turns what nobody handled into the standard 500, and foreign error bodies into ours.
+    """Innermost middleware: what nobody handled becomes the standard 500, foreign error bodies ours.
 
-    It sits inside CORS and the observer, so that these answers carry their headers too. Mounted applications and
-    hand-made responses reach it with bodies of their own; those are replaced, their headers kept.
+    It sits inside CORS and the observer, so that these answers carry their headers too. Mounted
+    applications and hand-made responses reach it with bodies of their own; those are replaced,
+    their headers kept.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -195,6 +206,9 @@ class _Answer:
     async def run(self, app: ASGIApp) -> None:
         try:
             await app(self.scope, self.receive, self.forward)
+        except ClientDisconnect:
+            # Nobody is left to answer, and nothing here is wrong.
+            return
         except Exception as error:
             record_exception(error)
             logger.exception("unhandled_exception")
@@ -211,8 +225,8 @@ class _Answer:
             if message["status"] >= 400 and _STANDARD not in self.scope:
                 self.replacement = _standardised(self.scope, message)
                 return
-        elif not message.get("more_body", False):
-            self.complete = True
+        elif message["type"] in _BODY:
+            self.complete = not message.get("more_body", False)
         if self.replacement is None:
             await self.send(message)
         elif self.complete:
@@ -221,16 +235,19 @@ class _Answer:
 
 def _standardised(scope: Scope, start: Message) -> Response:
     status: int = start["status"]
-    kept = {
-        name.decode("latin-1"): value.decode("latin-1")
-        for name, value in start.get("headers", [])
-        if name.lower() not in (b"content-type", b"content-length", b"transfer-encoding")
-    }
-    return error_response(scope, status, UNEXPECTED if status == 500 else None, headers=kept)
+    response = error_response(scope, status, UNEXPECTED if status == 500 else None)
+    kept = [
+        (name, value)
+        for name, value in start.get("headers", ())
+        if name.lower() not in _OF_THE_BODY
+    ]
+    named = {name.lower() for name, _ in kept}
+    response.raw_headers = [h for h in response.raw_headers if h[0] not in named] + kept
+    return response
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+    assert isinstance(error, HTTPException)  # noqa: S101  # for the type checker, as below
     status, headers, detail = error.status_code, dict(error.headers or {}), error.detail
     if status in _BODILESS:
         return Response(status_code=status, headers=headers)
@@ -239,7 +256,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         message = UNEXPECTED if status == 500 else None
         return error_response(request.scope, status, message, headers=headers)
     if status == 405:
-        headers["Allow"] = routes.allowed_methods(request.app, request.scope) or headers["Allow"]
+        allowed = routes.allowed_methods(request.app, request.scope)
+        headers["Allow"] = allowed or headers.get("Allow", "")
     if isinstance(detail, str):
         return error_response(request.scope, status, detail, headers=headers)
     details = detail if isinstance(detail, Mapping) else {"detail": detail}
@@ -247,7 +265,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+    assert isinstance(error, RequestValidationError)  # noqa: S101
     details = {"errors": [_violation(entry) for entry in error.errors()]}
     return error_response(request.scope, 422, "The request is not valid", details=details)
 
@@ -255,15 +273,20 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 def _violation(entry: Mapping[str, Any]) -> dict[str, Any]:
     # `input` echoes what was sent, passwords included, and `ctx` may hold what no encoder takes.
     location: Sequence[str | int] = entry["loc"]
+    kind, message = entry["type"], entry["msg"]
+    if kind in _REPEATS_INPUT:
+        sent = entry.get("ctx", {}).get("tag", entry.get("input"))
+        if isinstance(sent, str) and len(sent) >= _SHORTEST_MASKED:
+            message = message.replace(sent, MASK)
     return {
         "loc": [p[:_LONGEST_LOCATION] if isinstance(p, str) else p for p in location],
-        "type": entry["type"],
-        "msg": entry["msg"],
+        "type": kind,
+        "msg": message,
     }
 
 
 async def _on_app_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, AppError)
+    assert isinstance(error, AppError)  # noqa: S101
     if error.status >= 500:
         record_exception(error)
     return error_response(

@@ -27,7 +27,8 @@ def install(app: FastAPI, settings: ChassisSettings) -> None:
 class BodyLimit:
     """Answers 413 as soon as a body is declared or found to be larger than `max_bytes`.
 
-    The check runs when the body is read, that is after routing: so the 413 has its route, and nothing is buffered.
+    The check runs when the body is read, that is after routing: so the 413 has its route, and
+    nothing is buffered.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
@@ -58,9 +59,10 @@ class BodyLimit:
 
 
 class RequestTimeout:
-    """Cancels a request that has not begun to answer after `seconds`, and answers 503 (`Retry-After`).
+    """Cancels a request that has not begun to answer after `seconds`, and answers 503.
 
-    A response that has begun may stream for longer.
+    A response that has begun may stream for longer. Whatever a handler makes of its cancellation,
+    also an answer or an error of its own, comes too late.
     """
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
@@ -73,6 +75,8 @@ class RequestTimeout:
             return
 
         async def send_in_time(message: Message) -> None:
+            if timeout.expired():
+                return
             if message["type"] == "http.response.start":
                 timeout.reschedule(None)
             await send(message)
@@ -83,13 +87,14 @@ class RequestTimeout:
         try:
             async with timeout:
                 await self.app(scope, receive, send_in_time)
-        except TimeoutError:
+        except Exception:
             if not timeout.expired():
                 raise
-            response = error_response(scope, 503, "The request took too long")
-            await response(scope, receive, send)
         finally:
             _deadline.reset(token)
+        if timeout.expired():
+            response = error_response(scope, 503, "The request took too long")
+            await response(scope, receive, send)
 
 
 def _declared_length(scope: Scope) -> int:

@@ -1,4 +1,4 @@
-"""The standard error in the OpenAPI document: what the service answers is what it says it answers."""
+"""The standard error in the OpenAPI document: the service says what it answers."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def _add_errors(schema: dict[str, Any], model: type[BaseModel]) -> None:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     reference = {"$ref": f"#/components/schemas/{model.__name__}"}
-    content = {name: {"schema": reference} for name in ("application/json",)}
+    content = {"application/json": {"schema": reference}}
     for item in schema.get("paths", {}).values():
         for method, operation in item.items():
             if method in _METHODS:
