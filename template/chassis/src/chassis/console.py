@@ -43,10 +43,11 @@ class ConsoleFormatter(logging.Formatter):
 
 
 def _shown(key: str, value: object) -> str:
-    """A single word as it is, anything else as JSON, so that no value can pass for a second field."""
+    """A single word as it is, other texts in quotes, the rest as JSON: no value can pass for two fields."""
     if isinstance(value, str) and not conceals(key, value):
         text = redact_text(value)
-        return JsonWriter().text(text) if _NEEDS_QUOTES.search(text) else text
+        quoted = '"' + text.replace('"', r"\"") + '"'
+        return quoted if _NEEDS_QUOTES.search(text) else text
     return JsonWriter().field(key, value)
 
 

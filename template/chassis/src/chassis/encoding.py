@@ -11,6 +11,7 @@ object as far as it goes. A log line has to be written whatever is in it.
 
 import dataclasses
 import enum
+import re
 import traceback
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -34,20 +35,23 @@ _SMALLEST_NUMBER, _LARGEST_NUMBER = -(2**63), 2**63 - 1
 _LARGEST_PRINTED_BITS = 1024
 _LONGEST_NUMBER = 24
 _SHORT = 512
+_WHOLE_CHARACTERS = re.compile(
+    r'"(?:[^\\]|\\[^u]|\\u(?!d[89ab])[0-9a-f]{4}|\\ud[89ab][0-9a-f]{2}\\u[0-9a-f]{4})*+'
+)
 _MARKED = f'"{MARK}"'
 _LEFT_OUT = f',"{MARK}":'
 
 
 def quote(text: str, limit: int = MAX_TEXT) -> str:
-    """Writes a text as a JSON string of at most `limit` characters (64 at least), escapes counted."""
+    """Writes a text as a JSON string of at most `limit` characters escapes counted."""
+    text = text[:limit]
     if not text.isascii():
         text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     encoded = encode_basestring_ascii(text)
     if len(encoded) <= limit:
         return encoded
-    # One character takes up to twelve when escaped, so the first cut may not be enough.
-    kept = max(limit - len(MARK) - 2, 0) * len(text) // len(encoded)
-    return quote(text[:kept] + MARK, limit)
+    kept = _WHOLE_CHARACTERS.match(encoded, 0, limit - len(MARK) - 1)
+    return f'{kept[0] if kept else chr(34)}{MARK}"'
 
 
 def safe_text(value: object) -> str:
@@ -77,11 +81,11 @@ class JsonWriter:
     def field(self, key: str, value: object) -> str:
         """The value as JSON, or `"***"` when its key says that it is secret. Never raises."""
         try:
-            return f'"{MASK}"' if conceals(key, value) else self.value(value)
+            return f'"{MASK}"' if conceals(key, value) else self._value(value)
         except Exception:
             return f'"{UNPRINTABLE}"'
 
-    def value(self, value: object) -> str:
+    def _value(self, value: object) -> str:
         """The value as JSON. The exact types of ordinary records come first and cost the least."""
         if type(value) is str:
             return self.text(value)
@@ -105,13 +109,13 @@ class JsonWriter:
         if value is False:
             return "false"
         if isinstance(value, enum.Enum):
-            return self.value(value.value)
+            return self._value(value.value)
         if isinstance(value, str):
             return self.text(str.__str__(value))
         if isinstance(value, int):
             return self._integer(int.__int__(value))
         if isinstance(value, float):
-            return self.value(float.__float__(value))
+            return self._value(float.__float__(value))
         if isinstance(value, bytes | bytearray | memoryview):
             return self.text(bytes(value[: MAX_TEXT + 1]).decode("utf-8", "backslashreplace"))
         if isinstance(value, datetime | date | time):
@@ -166,7 +170,7 @@ class JsonWriter:
         for key, value in items:
             text = key if type(key) is str else safe_text(key_name(key))
             name, is_name_plain = _member_name(text)
-            if not is_name_plain:
+            if not is_name_plain or text is not key:
                 is_plain = False
                 encoded = self.field(text, value)
             elif type(value) is str and value.isascii() and len(value) < _SHORT:

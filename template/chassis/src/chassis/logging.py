@@ -86,7 +86,7 @@ class JsonFormatter(BaseJsonFormatter):
         super().__init__()
         facts = {"service": service, "version": version, "environment": environment}
         self._facts = ",".join(f'"{key}":{quote(value)}' for key, value in facts.items())
-        self._second = (0, "")
+        self._second = (-1, "")
 
     def format(self, record: logging.LogRecord) -> str:
         """Never raises: a record that cannot be written as it is says why (L8)."""
