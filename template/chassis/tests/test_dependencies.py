@@ -112,6 +112,11 @@ def states(registry: CollectorRegistry) -> set[str]:
     }
 
 
+def retry_after(refused: object) -> str:
+    assert isinstance(refused, DependencyUnavailable)
+    return refused.headers["Retry-After"]
+
+
 async def fail(dependencies: Dependencies, times: int) -> None:
     for _ in range(times):
         with pytest.raises(DependencyUnavailable):
@@ -147,9 +152,10 @@ async def test_series_start_at_zero_and_the_gauge_as_closed(auth: Auth) -> None:
 
 
 @pytest.mark.criterion("B1", "B7")
-async def test_the_breaker_takes_its_threshold_from_the_settings(auth: Auth) -> None:
+async def test_the_breaker_takes_its_numbers_from_the_settings(auth: Auth, clock: Clock) -> None:
     auth.status = 500
-    async with opened(auth, breaker_failure_threshold=2) as (dependencies, metrics):
+    settings = {"breaker_failure_threshold": 2, "breaker_recovery_timeout": 7}
+    async with opened(auth, clock, **settings) as (dependencies, metrics):
         await fail(dependencies, 1)
         assert states(metrics.registry) == {"closed"}
         await fail(dependencies, 1)
@@ -158,6 +164,9 @@ async def test_the_breaker_takes_its_threshold_from_the_settings(auth: Auth) -> 
         assert len(auth.received) == 2
         refused = metrics.registry.get_sample_value(REQUESTS, {"status": "circuit_open"})
         assert refused == 3
+        with pytest.raises(DependencyUnavailable) as unavailable:
+            await dependencies["auth-service"].request("GET", "/")
+        assert retry_after(unavailable.value) == "7"
 
 
 @pytest.mark.criterion("D1", "D3")
@@ -179,21 +188,22 @@ async def test_the_gauge_turns_half_open_without_any_caller(
 ) -> None:
     auth.status = 500
     loop = asyncio.get_running_loop()
-    due: list[Callable[[], object]] = []
+    due: list[tuple[float, Callable[[], object]]] = []
     call_later = loop.call_later
 
     def note(delay: float, callback: Callable[..., object], *args: Any, **kw: Any) -> object:
-        if delay >= 30:
-            due.append(callback)
+        if delay >= 60:
+            due.append((delay, callback))
         return call_later(delay, callback, *args, **kw)
 
-    async with opened(auth, clock) as (dependencies, metrics):
+    async with opened(auth, clock, breaker_recovery_timeout=60) as (dependencies, metrics):
         monkeypatch.setattr(loop, "call_later", note)
         await fail(dependencies, 5)
-        clock.advance(30)
+        ((delay, callback),) = due
+        assert delay == pytest.approx(60, abs=0.1)
         assert states(metrics.registry) == {"open"}
-        for callback in due:
-            callback()
+        clock.advance(delay)
+        callback()
         assert states(metrics.registry) == {"half_open"}
 
 
@@ -210,7 +220,7 @@ async def test_half_open_lets_one_of_50_concurrent_callers_out(auth: Auth, clock
         client = dependencies["auth-service"]
         calls = [asyncio.create_task(client.request("GET", "/")) for _ in range(50)]
         refused = await asyncio.gather(*calls[1:], return_exceptions=True)
-        assert {type(result) for result in refused} == {DependencyUnavailable}
+        assert [retry_after(result) for result in refused] == ["6"] * 49
         await auth.arrived.wait()
         auth.gate.set()
         assert (await calls[0]).status == 200

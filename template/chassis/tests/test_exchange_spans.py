@@ -117,10 +117,12 @@ async def test_a_failure_is_an_error_whose_text_does_not_repeat_the_url(
 ) -> None:
     async def break_off(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "10"})
+        assert request.transport is not None
         if answered:
             await response.prepare(request)
-        assert request.transport is not None
-        request.transport.abort()
+        else:
+            request.transport.write(b"NONSENSE\r\n\r\n")
+        request.transport.close()
         return response
 
     async with serving(break_off) as target:

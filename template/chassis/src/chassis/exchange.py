@@ -190,7 +190,6 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
     async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
         body += chunk
         if len(body) > MAX_RESPONSE_BYTES:
-            response.close()
             raise _ResponseTooLarge(f"over {MAX_RESPONSE_BYTES} bytes")
     return bytes(body)
 
