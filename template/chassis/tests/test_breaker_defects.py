@@ -1,6 +1,7 @@
 """B1-B4: what version 2.1.3 of the package `circuitbreaker` gets wrong, and this breaker must not.
 
-Each test fails with that package; the template's `docs/decisions/breaker-policy.md` says how.
+What the package did instead, case by case, stands in the template's
+`docs/decisions/breaker-policy.md`.
 """
 
 import asyncio
