@@ -117,7 +117,9 @@ class Bench:
         server, _ = await self._database(own=False, stack=self._stack)
         return server
 
-    def command_environment(self, server: Postgres | None = None, database: str = "postgres") -> dict[str, str]:
+    def command_environment(
+        self, server: Postgres | None = None, database: str = "postgres"
+    ) -> dict[str, str]:
         """Return an environment in which the service's commands run; the ports in it are free."""
         values: dict[str, object] = {"port": free_port(), "metrics_port": free_port()}
         values["redis_url"] = "redis://127.0.0.1:1/0"
@@ -127,9 +129,15 @@ class Bench:
         return {**base_environment(), **self.description.variables(values)}
 
     async def run_command(
-        self, *arguments: str, env: Mapping[str, str], cwd: Path | None = None, timeout: float = 20.0
+        self,
+        *arguments: str,
+        env: Mapping[str, str],
+        cwd: Path | None = None,
+        within: float = 20.0,
     ) -> Process:
         """Run the service's program with arguments to its end."""
         if not self.description.command:
             raise NotApplicableError("the suite was not told how to start the service")
-        return await run(self.description.argv(*arguments), env, cwd or self.description.directory, timeout)
+        return await run(
+            self.description.argv(*arguments), env, cwd or self.description.directory, within
+        )

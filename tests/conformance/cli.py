@@ -31,14 +31,30 @@ Exit code 0: every judged criterion holds. 1: something does not. 2: wrong use. 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     found = argparse.ArgumentParser(
-        "conformance", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        "conformance",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     found.add_argument(
-        "--service", type=Path, metavar="PATH", help="a description (TOML), or a rendered service's directory"
+        "--service",
+        type=Path,
+        metavar="PATH",
+        help="a description (TOML), or a rendered service's directory",
     )
-    found.add_argument("--only", default="", metavar="B3,H4", help="areas, criteria or checks to run, comma-separated")
-    found.add_argument("--html", type=Path, metavar="FILE", help="write the report as one HTML page, too")
-    found.add_argument("--audit", action="store_true", help="print a scorecard of the ten improvements instead of a table")
+    found.add_argument(
+        "--only",
+        default="",
+        metavar="B3,H4",
+        help="areas, criteria or checks to run, comma-separated",
+    )
+    found.add_argument(
+        "--html", type=Path, metavar="FILE", help="write the report as one HTML page, too"
+    )
+    found.add_argument(
+        "--audit",
+        action="store_true",
+        help="print a scorecard of the ten improvements instead of a table",
+    )
     found.add_argument("--list", action="store_true", help="list criteria and checks, run nothing")
     return found
 

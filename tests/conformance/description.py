@@ -58,9 +58,9 @@ class DescriptionError(Exception):
 class Description:
     """A service as the suite sees it.
 
-    `command` starts it (`{python}` and `{port}` are filled in). A service that runs already has `base_url` instead, and
-    perhaps `metrics_url` and `log_file`. `items` and `upstreams` are the paths of the sample application, `openapi` that
-    of the document, `metrics` that of the metrics on the metrics port; None means that the service has no such thing.
+    `command` starts it (`{python}` is filled in). A service that runs already has `base_url` instead, and
+    perhaps `metrics_url` and `log_file`. `items` and `upstreams` are the paths of the sample application,
+    `openapi` that of the document, `metrics` where metrics are; None: the service has no such thing.
     """
 
     name: str
@@ -87,7 +87,10 @@ class Description:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """Return what checks may need: http, process, logs, metrics, commands, database, cache, items, dependency, openapi."""
+        """Return what checks may need.
+
+        That is http, process, logs, metrics, commands, database, cache, items, dependency and openapi.
+        """
         found = {"http"}
         if self.command:
             found |= {"process", "logs", "metrics"}
@@ -137,9 +140,13 @@ def load(path: Path) -> Description:
         raise DescriptionError(f"{path}: {error}") from None
     unknown = sorted(set(data) - _KEYS)
     if unknown:
-        raise DescriptionError(f"{path}: unknown keys {', '.join(unknown)}; known are {', '.join(sorted(_KEYS))}")
+        raise DescriptionError(
+            f"{path}: unknown keys {', '.join(unknown)}; known are {', '.join(sorted(_KEYS))}"
+        )
     if "name" not in data or not ("command" in data or "base_url" in data):
-        raise DescriptionError(f"{path}: `name` and one of `command` (how to start it) and `base_url` are required")
+        raise DescriptionError(
+            f"{path}: `name` and one of `command` (how to start it) and `base_url` are required"
+        )
     return _from_data(data, path.parent.resolve())
 
 
@@ -147,7 +154,9 @@ def _from_data(data: dict[str, Any], here: Path) -> Description:
     features = data.pop("features", {})
     wrong = sorted(set(features) - {"database", "cache"})
     if wrong:
-        raise DescriptionError(f"features: unknown {', '.join(wrong)}; known are database and cache")
+        raise DescriptionError(
+            f"features: unknown {', '.join(wrong)}; known are database and cache"
+        )
     for key in ("items", "upstreams", "openapi"):
         if data.get(key) is False:
             data[key] = None

@@ -34,10 +34,10 @@ def free_port(below: int = 64000) -> int:
 
 
 async def eventually(
-    condition: Callable[[], Any], timeout: float = 5.0, interval: float = 0.02
+    condition: Callable[[], Any], within: float = 5.0, interval: float = 0.02
 ) -> Any:
-    """Poll until the condition (sync or async) returns something true; return that, or the last value when time is up."""
-    deadline = time.monotonic() + timeout
+    """Poll until the condition (sync or async) returns something true, or the time is up; return its last value."""
+    deadline = time.monotonic() + within
     while True:
         value = condition()
         if asyncio.iscoroutine(value):
@@ -45,6 +45,17 @@ async def eventually(
         if value or time.monotonic() >= deadline:
             return value
         await asyncio.sleep(interval)
+
+
+def slowness() -> float:
+    """Return how many times slower than alone this process runs now: 1 on a quiet machine.
+
+    Limits of seconds are meant for a machine that does nothing else; the suite often runs on one that does.
+    """
+    started, used = time.perf_counter(), time.process_time()
+    while time.process_time() - used < 0.05:
+        pass
+    return max(1.0, (time.perf_counter() - started) / 0.05)
 
 
 class Process:
@@ -124,11 +135,11 @@ class Process:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
-    async def wait(self, timeout: float) -> int | None:
+    async def wait(self, within: float) -> int | None:
         """Return the exit code, or None when the process still runs after that many seconds."""
         assert self._process is not None
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 code = await self._process.wait()
                 await asyncio.gather(*self._readers)
                 return code
@@ -176,7 +187,7 @@ async def run(
     argv: Sequence[str],
     env: Mapping[str, str],
     cwd: Path | str | None = None,
-    timeout: float = 20.0,
+    within: float = 20.0,
     user: str | None = None,
 ) -> Process:
     """Run a program to its end and return it.
@@ -187,8 +198,8 @@ async def run(
     process = Process(argv, env, cwd, user)
     await process.start()
     try:
-        if await process.wait(timeout) is None:
-            raise StartError(f"{argv[0]} did not end within {timeout:g} s", process.tail())
+        if await process.wait(within) is None:
+            raise StartError(f"{argv[0]} did not end within {within:g} s", process.tail())
         return process
     finally:
         await process.stop()

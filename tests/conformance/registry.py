@@ -33,9 +33,10 @@ class NotApplicableError(Exception):
 class Check:
     """One observation of one criterion.
 
-    `needs` names the capabilities that a service description must have. `own` marks a check that starts instances of its
-    own, so that it can run beside those that share one. `alone` keeps a check that measures time or load from running
-    beside any other. `last` puts it after all others, so that it also judges what they left behind.
+    `needs` names the capabilities that a service description must have. `own` marks a check that starts
+    instances of its own, so that it can run beside those that share one. `alone` keeps a check that measures
+    time or load from running beside any other. `last` puts it after all others, so that it also judges what
+    they left behind.
     """
 
     criterion: str
@@ -45,12 +46,12 @@ class Check:
     own: bool
     alone: bool
     last: bool
-    timeout: float
+    within: float
 
     @property
     def name(self) -> str:
         """Return the function's name: unique, and usable with `--only`."""
-        return self.run.__name__  # type: ignore[attr-defined, no-any-return]
+        return self.run.__name__
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def check(
     own: bool = False,
     alone: bool = False,
     last: bool = False,
-    timeout: float = 28.0,
+    within: float = 60.0,
 ) -> Callable[[CheckFunction], CheckFunction]:
     """Register an async function as a check of a criterion.
 
@@ -84,7 +85,9 @@ def check(
     """
 
     def register(function: CheckFunction) -> CheckFunction:
-        _CHECKS.append(Check(criterion, title, function, frozenset(needs), own, alone, last, timeout))
+        _CHECKS.append(
+            Check(criterion, title, function, frozenset(needs), own, alone, last, within)
+        )
         return function
 
     return register

@@ -22,7 +22,16 @@ async def render_default(directory: Path) -> Description:
     """
     target = directory / "service"
     data = [f"--data={key}={value}" for key, value in ANSWERS.items()]
-    copy = [sys.executable, "-m", "copier", "copy", "--defaults", "--quiet", "--vcs-ref=HEAD", *data]
+    copy = [
+        sys.executable,
+        "-m",
+        "copier",
+        "copy",
+        "--defaults",
+        "--quiet",
+        "--vcs-ref=HEAD",
+        *data,
+    ]
     await _step("rendering", [*copy, str(REPOSITORY), str(target)], directory)
     await install(target)
     return from_render(target)
@@ -30,20 +39,30 @@ async def render_default(directory: Path) -> Description:
 
 async def install(target: Path) -> None:
     """Install a render into `.venv` inside it, by its lock files and then its own two packages."""
-    uv = shutil.which("uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    uv = shutil.which(
+        "uv", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    )
     if uv is None:
         raise StartError("`uv` is needed to install a render: pip install uv")
     python = str(target / ".venv" / "bin" / "python")
-    await _step("making an environment", [uv, "venv", "--quiet", "--python", sys.executable, ".venv"], target)
+    await _step(
+        "making an environment",
+        [uv, "venv", "--quiet", "--python", sys.executable, ".venv"],
+        target,
+    )
     pip = [uv, "pip", "install", "--quiet", "--python", python]
-    locks = [part for name in ("requirements.lock", "requirements-dev.lock") for part in ("-r", name)]
+    locks = [
+        part for name in ("requirements.lock", "requirements-dev.lock") for part in ("-r", name)
+    ]
     await _step("installing dependencies", [*pip, "--require-hashes", *locks], target)
     packages = ["-e", "./chassis", "-e", "."]
-    await _step("installing the service", [*pip, "--no-deps", "--no-build-isolation", *packages], target)
+    await _step(
+        "installing the service", [*pip, "--no-deps", "--no-build-isolation", *packages], target
+    )
 
 
 async def _step(what: str, argv: list[str], cwd: Path) -> None:
-    done = await run(argv, dict(os.environ), cwd, timeout=300)
+    done = await run(argv, dict(os.environ), cwd, within=300)
     if done.returncode != 0:
         raise StartError(f"{what} failed with exit code {done.returncode}", done.tail(30))
 

@@ -6,13 +6,15 @@ from html import escape
 from conformance.criteria import AREAS
 from conformance.registry import Result, Verdict
 from conformance.runner import Report
+from conformance.whitebox import WHITE_BOX
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c2330;--soft:#667085;--line:#e4e7ec;--page:#f7f8fa;--card:#fff;
 --pass:#12805c;--fail:#c4320a;--error:#9e165f;--none:#98a2b3}
 @media(prefers-color-scheme:dark){:root{--ink:#e6e9ef;--soft:#98a2b3;--line:#2c3444;--page:#11151d;--card:#181d28;
 --pass:#3ccb95;--fail:#ff7a50;--error:#f670c7;--none:#667085}}
-body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);margin:0 auto;max-width:66rem;padding:2rem 1rem}
+body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);
+margin:0 auto;max-width:66rem;padding:2rem 1rem}
 h1{margin:0;font-size:1.7rem}h2{font-size:1.05rem;margin:2rem 0 .5rem}p.sub{color:var(--soft);margin:.2rem 0 1.2rem}
 .bar{display:flex;height:.7rem;border-radius:.35rem;overflow:hidden;background:var(--line)}
 .bar i{display:block}.legend span{margin-right:1.2rem;color:var(--soft)}.legend b{color:var(--ink)}
@@ -22,7 +24,7 @@ td.id{font-weight:600;width:2.5rem}td.v{width:7rem;font-weight:600;white-space:n
 .m{color:var(--soft)}.pass{color:var(--pass)}.fail{color:var(--fail)}.error{color:var(--error)}.none{color:var(--none)}
 .bg-pass{background:var(--pass)}.bg-fail{background:var(--fail)}.bg-error{background:var(--error)}.bg-none{background:var(--none)}
 pre{font-size:12px;overflow:auto;background:var(--page);padding:.6rem;border-radius:.4rem;max-height:18rem}
-summary{cursor:pointer;color:var(--soft)}details.c summary{list-style:none}
+summary{cursor:pointer;color:var(--soft)}
 """
 
 _CLASS = {
@@ -39,12 +41,18 @@ def page(report: Report) -> str:
     verdicts = report.verdicts()
     title = f"{escape(report.description.name)}: contract conformance"
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    held = "Every criterion that was judged holds." if report.holds else "Not every criterion holds."
+    held = (
+        "Every criterion that was judged holds." if report.holds else "Not every criterion holds."
+    )
     counts = {verdict: list(verdicts.values()).count(verdict) for verdict in Verdict}
     bar = "".join(
-        f'<i class="bg-{_CLASS[verdict]}" style="flex:{count}"></i>' for verdict, count in counts.items() if count
+        f'<i class="bg-{_CLASS[verdict]}" style="flex:{count}"></i>'
+        for verdict, count in counts.items()
+        if count
     )
-    legend = "".join(f"<span><b>{count}</b> {verdict}</span>" for verdict, count in counts.items() if count)
+    legend = "".join(
+        f"<span><b>{count}</b> {verdict}</span>" for verdict, count in counts.items() if count
+    )
     sections = "".join(_section(report, area) for area in AREAS)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
@@ -55,19 +63,30 @@ def page(report: Report) -> str:
 
 
 def _section(report: Report, area: str) -> str:
-    rows = "".join(_rows(report, name, found) for name, found in report.results.items() if name.startswith(area))
+    rows = "".join(
+        _rows(report, name, found)
+        for name, found in report.results.items()
+        if name.startswith(area)
+    )
     return f"<h2>{area} &middot; {escape(AREAS[area])}</h2><table>{rows}</table>" if rows else ""
 
 
 def _rows(report: Report, criterion: str, results: list[Result]) -> str:
     promise = escape(report.criteria[criterion].text)
-    name = f'<details class="c"><summary>{criterion}</summary></details>'
     if not results:
-        return f'<tr title="{promise}"><td class="id">{name}</td>{_verdict(Verdict.WHITE_BOX)}<td>{promise}</td><td></td></tr>'
+        tests = "<br>".join(escape(test) for test in WHITE_BOX.get(criterion, ()))
+        return (
+            f'<tr title="{promise}"><td class="id">{criterion}</td>{_verdict(Verdict.WHITE_BOX)}'
+            f'<td>{promise}<div class="m">{tests}</div></td><td></td></tr>'
+        )
     rows = []
     for number, result in enumerate(results):
         output = escape("\n".join(result.output))
-        last = f"<details><summary>last output</summary><pre>{output}</pre></details>" if output else ""
+        last = (
+            f"<details><summary>last output</summary><pre>{output}</pre></details>"
+            if output
+            else ""
+        )
         rows.append(
             f'<tr title="{promise}"><td class="id">{criterion if number == 0 else ""}</td>{_verdict(result.verdict)}'
             f'<td>{escape(result.check.title)}<div class="m">{escape(result.measured)}</div>{last}</td>'

@@ -38,10 +38,14 @@ def table(report: Report, painter: Painter) -> str:
     width = max(60, min(shutil.get_terminal_size((120, 40)).columns, 160)) - 13
     lines = []
     for criterion, results in report.results.items():
-        shown = results or [None]
+        shown: list[Result | None] = [*results] or [None]
         for number, result in enumerate(shown):
             verdict = result.verdict if result else Verdict.WHITE_BOX
-            text = f"{result.check.title}: {result.measured}" if result else "covered by white-box tests"
+            text = (
+                f"{result.check.title}: {result.measured}"
+                if result
+                else "covered by white-box tests"
+            )
             head, *rest = textwrap.wrap(text, width) or [""]
             lines.append(f"{criterion if number == 0 else '':4} {painter.verdict(verdict)}  {head}")
             lines += [" " * 13 + line for line in rest]
@@ -53,7 +57,9 @@ def table(report: Report, painter: Painter) -> str:
 def summary(report: Report) -> str:
     """Return one line with the counts and the time."""
     found = list(report.verdicts().values())
-    counts = ", ".join(f"{found.count(verdict)} {verdict}" for verdict in Verdict if verdict in found)
+    counts = ", ".join(
+        f"{found.count(verdict)} {verdict}" for verdict in Verdict if verdict in found
+    )
     return f"{report.description.name}: {counts}; {report.seconds:.0f} s"
 
 
@@ -61,8 +67,15 @@ def scorecard(report: Report, painter: Painter) -> str:
     """Return which of the ten improvements the service has, with the first thing missing from each."""
     lines = [f"The ten improvements in {report.description.name}", ""]
     for area, name in IMPROVEMENTS.items():
-        results = [found for criterion, found in report.results.items() if criterion.startswith(area)]
-        judged = [result for found in results for result in found if result.verdict is not Verdict.NOT_APPLICABLE]
+        results = [
+            found for criterion, found in report.results.items() if criterion.startswith(area)
+        ]
+        judged = [
+            result
+            for found in results
+            for result in found
+            if result.verdict is not Verdict.NOT_APPLICABLE
+        ]
         good = sum(result.verdict is Verdict.PASS for result in judged)
         bar = "#" * round(10 * good / len(judged)) if judged else ""
         score = f"{good} of {len(judged)} checks" if judged else "not judged"
@@ -70,5 +83,7 @@ def scorecard(report: Report, painter: Painter) -> str:
         for result in judged:
             if result.verdict is not Verdict.PASS:
                 text = f"{result.check.criterion} {result.check.title}: {result.measured}"
-                lines += textwrap.wrap(text, 116, initial_indent="    - ", subsequent_indent="      ")
+                lines += textwrap.wrap(
+                    text, 116, initial_indent="    - ", subsequent_indent="      "
+                )
     return "\n".join([*lines, "", summary(report)])

@@ -110,9 +110,15 @@ class Rig:
         found.update({name: dependency.port for name, dependency in self.dependencies.items()})
         if self.postgres is not None and self.proxy is not None:
             address = f"127.0.0.1:{self.proxy.port}"
-            found["database_url"] = f"postgresql://{USER}:{self.postgres.password}@{address}/{self.database}"
+            found["database_url"] = (
+                f"postgresql://{USER}:{self.postgres.password}@{address}/{self.database}"
+            )
         if self.redis is not None:
-            found.update(redis_host="127.0.0.1", redis_port=self.redis.port, redis_password=self.redis.password)
+            found.update(
+                redis_host="127.0.0.1",
+                redis_port=self.redis.port,
+                redis_password=self.redis.password,
+            )
             found["redis_url"] = f"redis://:{self.redis.password}@127.0.0.1:{self.redis.port}/0"
         return found
 
@@ -128,7 +134,9 @@ class Rig:
     async def launch(self) -> None:
         """Start the service's process (again) and wait until it answers."""
         self.env = self.environment()
-        self.process = Process(self.description.argv(), self.env, self.profile.directory or self.description.directory)
+        self.process = Process(
+            self.description.argv(), self.env, self.profile.directory or self.description.directory
+        )
         self._stack.push_async_callback(self.process.stop)
         await self.process.start()
         await self._await_http()
@@ -139,15 +147,17 @@ class Rig:
         while time.monotonic() < deadline:
             if not self.process.running:
                 await self.process.wait(1)
-                raise StartError(f"the service exited with code {self.process.returncode}", self.process.tail())
+                raise StartError(
+                    f"the service exited with code {self.process.returncode}", self.process.tail()
+                )
             try:
                 if self.profile.await_ready:
-                    answer = await self.client.get("/health/ready", timeout=3)
+                    answer = await self.client.get("/health/ready", within=3)
                     if answer.status != 503:
                         return
                     last = f"never ready: {answer.brief()}"
                 else:
-                    await self.client.get("/health/live", timeout=3)
+                    await self.client.get("/health/live", within=3)
                     return
             except WireError as error:
                 last = str(error)
@@ -169,9 +179,15 @@ class Rig:
         """Return whether the service's process runs (a service that was attached counts as running)."""
         return self.process is None or self.process.running
 
-    def mark(self) -> int:
-        """Return the place in the output where the next line will stand."""
-        return len(self.process.stdout) if self.process else len(self._file_lines())
+    async def mark(self) -> int:
+        """Return the place in the output behind everything that earlier requests wrote.
+
+        A line may arrive after its response: a request of its own, once its line is there, is behind them all.
+        """
+        word = secrets.token_hex(8)
+        await self.client.get(f"/mark-{word}")
+        await eventually(lambda: any(word.encode() in line for line in self.lines()[-50:]), 1.0)
+        return len(self.lines())
 
     def logs(self, since: int = 0) -> list[dict[str, Any]]:
         """Return the log entries written since a mark."""
@@ -186,14 +202,18 @@ class Rig:
         return path.read_bytes().splitlines(keepends=True) if path and path.exists() else []
 
     async def logged(
-        self, wanted: Callable[[dict[str, Any]], object], since: int = 0, count: int = 1, timeout: float = 3.0
+        self,
+        wanted: Callable[[dict[str, Any]], object],
+        since: int = 0,
+        count: int = 1,
+        within: float = 3.0,
     ) -> list[dict[str, Any]]:
         """Return the entries since a mark that are wanted, once there are that many or the time is up."""
 
         def found() -> list[dict[str, Any]]:
             return [entry for entry in self.logs(since) if wanted(entry)]
 
-        await eventually(lambda: len(found()) >= count, timeout)
+        await eventually(lambda: len(found()) >= count, within)
         return found()
 
     async def traced(self, trace_id: str, count: int = 1) -> list[dict[str, Any]]:
@@ -214,7 +234,9 @@ class Rig:
     @property
     def upstream_path(self) -> str:
         """Return the path that makes the service call its first dependency."""
-        return (self.description.upstreams or "").replace("{dependency}", next(iter(self.dependencies)))
+        return (self.description.upstreams or "").replace(
+            "{dependency}", next(iter(self.dependencies))
+        )
 
     @property
     def dependency(self) -> Dependency:
@@ -223,7 +245,10 @@ class Rig:
 
     async def create_item(self, name: str | None = None, **options: Any) -> Response:
         """Create an item of the sample application."""
-        body = {"name": name or f"item-{secrets.token_hex(6)}", "description": "made by the conformance suite"}
+        body = {
+            "name": name or f"item-{secrets.token_hex(6)}",
+            "description": "made by the conformance suite",
+        }
         return await self.client.request("POST", self.items, json=body, **options)
 
     async def new_item(self) -> str:

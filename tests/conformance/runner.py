@@ -102,19 +102,23 @@ async def run_suite(
             await _run_all(bench, applicable, note)
         else:
             for number, check in enumerate(applicable):
-                note(Result(check, Verdict.ERROR, problem[0], 0.0, problem[1] if number == 0 else ()))
+                note(
+                    Result(check, Verdict.ERROR, problem[0], 0.0, problem[1] if number == 0 else ())
+                )
     finally:
         await bench.close()
     wanted = {check.criterion for check in selected} | set(only) & set(WHITE_BOX)
     listed = [name for name in contract if name in wanted or not only]
-    grouped = {name: [result for result in results if result.check.criterion == name] for name in listed}
+    grouped = {
+        name: [result for result in results if result.check.criterion == name] for name in listed
+    }
     return Report(description, contract, grouped, time.monotonic() - started)
 
 
 async def _preflight(bench: Bench) -> tuple[str, tuple[str, ...]] | None:
     try:
         rig = await bench.rig()
-        await rig.client.get("/health/live", timeout=5)
+        await rig.client.get("/health/live", within=5)
     except StartError as error:
         return f"the service cannot be judged: {error}", error.output
     except WireError as error:
@@ -145,9 +149,10 @@ async def _run_all(bench: Bench, checks: Sequence[Check], note: Progress) -> Non
 async def _run(bench: Bench, check: Check) -> Result:
     used = bench.watch()
     started = time.monotonic()
-    verdict, output = Verdict.ERROR, ()
+    verdict = Verdict.ERROR
+    output: tuple[str, ...] = ()
     try:
-        async with asyncio.timeout(check.timeout):
+        async with asyncio.timeout(check.within):
             measured = await check.run(bench)
             verdict = Verdict.PASS
     except FailedError as error:
@@ -159,7 +164,7 @@ async def _run(bench: Bench, check: Check) -> Result:
     except WireError as error:
         verdict, measured = Verdict.FAIL, str(error)
     except TimeoutError:
-        measured = f"the check did not come to an end within {check.timeout:g} s"
+        measured = f"the check did not come to an end within {check.within:g} s"
     except Exception as error:
         measured = f"{type(error).__name__}: {error}"
     if verdict in (Verdict.FAIL, Verdict.ERROR) and not output and used and used[-1].process:

@@ -25,12 +25,16 @@ class Scrape:
         self.samples: list[Sample] = []
         for family in text_string_to_metric_families(text):
             self.types[family.name] = family.type
-            self.samples += [Sample(item.name, dict(item.labels), item.value) for item in family.samples]
+            self.samples += [
+                Sample(item.name, dict(item.labels), item.value) for item in family.samples
+            ]
 
     def find(self, name: str, **labels: str) -> Iterator[Sample]:
         """Yield the samples of that name that carry these labels (and perhaps more)."""
         for sample in self.samples:
-            if sample.name == name and all(sample.labels.get(key) == value for key, value in labels.items()):
+            if sample.name == name and all(
+                sample.labels.get(key) == value for key, value in labels.items()
+            ):
                 yield sample
 
     def value(self, name: str, **labels: str) -> float:

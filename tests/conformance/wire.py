@@ -67,8 +67,8 @@ class Response:
 class Connection:
     """One TCP connection on which requests are made one after the other."""
 
-    def __init__(self, host: str, port: int, timeout: float = 10.0) -> None:
-        self._host, self._port, self._timeout = host, port, timeout
+    def __init__(self, host: str, port: int, within: float = 10.0) -> None:
+        self._host, self._port, self._timeout = host, port, within
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._state = h11.Connection(h11.CLIENT, max_incomplete_event_size=1024 * 1024)
@@ -78,7 +78,10 @@ class Connection:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -121,7 +124,7 @@ class Connection:
         target: str,
         headers: Headers = (),
         body: bytes | Iterable[bytes] = b"",
-        timeout: float | None = None,
+        within: float | None = None,
     ) -> Response:
         """Send one request and read its answer; a body that is an iterable goes out in chunks, without a length.
 
@@ -138,7 +141,7 @@ class Connection:
         elif (body or method in {"POST", "PUT", "PATCH"}) and "content-length" not in names:
             pairs.append(("Content-Length", str(len(body))))
         try:
-            async with asyncio.timeout(timeout or self._timeout):
+            async with asyncio.timeout(within or self._timeout):
                 started = time.perf_counter()
                 head = h11.Request(method=method, target=target, headers=pairs)
                 await self.send(self._state.send(head) or b"")
@@ -151,22 +154,26 @@ class Connection:
                     pass  # An early answer (413) may close our side: what counts is what can be read.
                 return await self._read(started)
         except TimeoutError:
-            raise WireError(f"no answer to {method} {target[:80]} within {timeout or self._timeout:g} s") from None
+            raise WireError(
+                f"no answer to {method} {target[:80]} within {within or self._timeout:g} s"
+            ) from None
         except h11.LocalProtocolError as error:
             raise WireError(f"cannot send {method} {target[:80]}: {error}") from None
 
-    async def raw(self, data: bytes, timeout: float | None = None) -> Response:
+    async def raw(self, data: bytes, within: float | None = None) -> Response:
         """Send bytes that no client library would send and read the answer to them."""
         head = h11.Request(method="GET", target="/", headers=[("Host", "raw")])
         self._state.send(head)
         self._state.send(h11.EndOfMessage())
         try:
-            async with asyncio.timeout(timeout or self._timeout):
+            async with asyncio.timeout(within or self._timeout):
                 started = time.perf_counter()
                 await self.send(data)
                 return await self._read(started)
         except TimeoutError:
-            raise WireError(f"no answer to raw bytes within {timeout or self._timeout:g} s") from None
+            raise WireError(
+                f"no answer to raw bytes within {within or self._timeout:g} s"
+            ) from None
 
     async def _read(self, started: float) -> Response:
         assert self._reader is not None
@@ -193,19 +200,22 @@ class Connection:
             raise WireError("closed without an answer")
         if self._state.our_state is h11.DONE and self._state.their_state is h11.DONE:
             self._state.start_next_cycle()
-        pairs = tuple((key.decode("latin-1").lower(), value.decode("latin-1")) for key, value in response.headers)
+        pairs = tuple(
+            (key.decode("latin-1").lower(), value.decode("latin-1"))
+            for key, value in response.headers
+        )
         return Response(response.status_code, pairs, bytes(body), time.perf_counter() - started)
 
 
 class Client:
     """Requests to one address, each on a connection of its own."""
 
-    def __init__(self, port: int, host: str = "127.0.0.1", timeout: float = 10.0) -> None:
-        self.host, self.port, self.timeout = host, port, timeout
+    def __init__(self, port: int, host: str = "127.0.0.1", within: float = 10.0) -> None:
+        self.host, self.port, self.within = host, port, within
 
     def connection(self) -> Connection:
         """Return a connection, not yet open: use it with `async with`."""
-        return Connection(self.host, self.port, self.timeout)
+        return Connection(self.host, self.port, self.within)
 
     async def request(
         self,
@@ -215,7 +225,7 @@ class Client:
         headers: Headers = (),
         body: bytes | Iterable[bytes] = b"",
         json: object = None,
-        timeout: float | None = None,
+        within: float | None = None,
     ) -> Response:
         """Make one request on a fresh connection; `json` sets the body and its type."""
         pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
@@ -224,22 +234,30 @@ class Client:
             if not any(key.lower() == "content-type" for key, _ in pairs):
                 pairs.append(("Content-Type", "application/json"))
         async with self.connection() as connection:
-            return await connection.request(method, target, pairs, body, timeout)
+            return await connection.request(method, target, pairs, body, within)
 
-    async def get(self, target: str, *, headers: Headers = (), timeout: float | None = None) -> Response:
+    async def get(
+        self, target: str, *, headers: Headers = (), within: float | None = None
+    ) -> Response:
         """GET on a fresh connection."""
-        return await self.request("GET", target, headers=headers, timeout=timeout)
+        return await self.request("GET", target, headers=headers, within=within)
 
-    async def raw(self, data: bytes, timeout: float | None = None) -> Response:
+    async def raw(self, data: bytes, within: float | None = None) -> Response:
         """Send raw bytes on a fresh connection and read the answer."""
         async with self.connection() as connection:
-            return await connection.raw(data, timeout)
+            return await connection.raw(data, within)
 
     @asynccontextmanager
-    async def abandoned(self, method: str, target: str, json: object = None) -> AsyncIterator[Connection]:
+    async def abandoned(
+        self, method: str, target: str, json: object = None
+    ) -> AsyncIterator[Connection]:
         """Send a request, and drop the connection at the end of the block without reading an answer."""
         body = b"" if json is None else jsonlib.dumps(json).encode()
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {self.host}", "Content-Type: application/json"]
+        lines = [
+            f"{method} {target} HTTP/1.1",
+            f"Host: {self.host}",
+            "Content-Type: application/json",
+        ]
         head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""])
         async with self.connection() as connection:
             await connection.send(head.encode() + body)

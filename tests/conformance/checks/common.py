@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from typing import Any
 
 from conformance.registry import FailedError, expect
 from conformance.rig import Rig
@@ -12,7 +13,10 @@ from conformance.wire import Response
 TRACE_ID = re.compile(r"^(?!0{32})[0-9a-f]{32}$")
 SPAN_ID = re.compile(r"^(?!0{16})[0-9a-f]{16}$")
 
-_RENAMED = {413: {"Content Too Large", "Request Entity Too Large"}, 422: {"Unprocessable Content", "Unprocessable Entity"}}
+_RENAMED = {
+    413: {"Content Too Large", "Request Entity Too Large"},
+    422: {"Unprocessable Content", "Unprocessable Entity"},
+}
 _FIELDS = {"error", "message", "details", "trace_id"}
 
 
@@ -45,17 +49,26 @@ def code_of(response: Response) -> object:
     return details.get("code") if isinstance(details, dict) else None
 
 
+def completed(entry: dict[str, Any]) -> bool:
+    """Return whether a log entry is the one event of a finished request."""
+    return entry.get("message") == "request_completed"
+
+
 async def item_table(rig: Rig) -> str:
     """Return the name of the table behind the sample resource."""
     columns = "SELECT table_name FROM information_schema.columns WHERE table_schema = 'public' AND column_name = '{}'"
     found = await rig.sql(f"{columns.format('name')} INTERSECT {columns.format('description')}")
     if len(found) != 1:
-        raise FailedError(f"the sample resource should have one table with name and description, found {found}")
+        raise FailedError(
+            f"the sample resource should have one table with name and description, found {found}"
+        )
     return found[0]
 
 
 @asynccontextmanager
-async def refused_statements(rig: Rig, text: str, *, at_commit: bool = False) -> AsyncIterator[None]:
+async def refused_statements(
+    rig: Rig, text: str, *, at_commit: bool = False
+) -> AsyncIterator[None]:
     """Let the database refuse every insert into the sample's table with an error of that text, at once or at COMMIT."""
     table = await item_table(rig)
     kind = "CONSTRAINT TRIGGER" if at_commit else "TRIGGER"
@@ -74,9 +87,14 @@ async def refused_statements(rig: Rig, text: str, *, at_commit: bool = False) ->
         await rig.sql("DROP FUNCTION conformance_refuse() CASCADE")
 
 
-async def unhandled(rig: Rig, text: str = "refused by the conformance suite", **options: object) -> Response:
+async def unhandled(
+    rig: Rig, text: str = "refused by the conformance suite", **options: object
+) -> Response:
     """Provoke an error that the service cannot foresee, and return its answer."""
     async with refused_statements(rig, text):
         response = await rig.create_item(**options)  # type: ignore[arg-type]
-    expect(response.status == 500, f"a statement that the database refuses is {response.brief()}, not a 500")
+    expect(
+        response.status == 500,
+        f"a statement that the database refuses is {response.brief()}, not a 500",
+    )
     return response

@@ -17,9 +17,15 @@ HEADERS = {"authorization", "content-type", "traceparent", "x-trace-id"}
 EXPOSED = {"x-trace-id", "retry-after", "location"}
 
 
-async def preflight(rig: Rig, origin: str, method: str = "POST", headers: str = "authorization") -> Response:
+async def preflight(
+    rig: Rig, origin: str, method: str = "POST", headers: str = "authorization"
+) -> Response:
     """Ask whether a browser of that origin may make a request."""
-    asked = {"Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": headers}
+    asked = {
+        "Origin": origin,
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": headers,
+    }
     return await rig.client.request("OPTIONS", rig.items, headers=asked)
 
 
@@ -38,7 +44,10 @@ async def no_wildcard(bench: Bench) -> str:
     ]
     for case in cases:
         process = await refusal(bench, case)
-        expect(b"ALLOWED_ORIGINS" in b"".join(process.stdout), f"the refusal of {case} does not name ALLOWED_ORIGINS")
+        expect(
+            b"ALLOWED_ORIGINS" in b"".join(process.stdout),
+            f"the refusal of {case} does not name ALLOWED_ORIGINS",
+        )
     return f"{len(cases)} configurations refused"
 
 
@@ -50,11 +59,17 @@ async def defaults(bench: Bench) -> str:
     problems = []
     for environment, origins in expected.items():
         async with bench.fresh({"ENVIRONMENT": environment, "ALLOWED_ORIGINS": None}) as rig:
-            problems += [f"{environment}: {origin} is not allowed" for origin in origins if not await _allows(rig, origin)]
+            problems += [
+                f"{environment}: {origin} is not allowed"
+                for origin in origins
+                if not await _allows(rig, origin)
+            ]
             if await _allows(rig, OTHER):
                 problems.append(f"{environment}: {OTHER} is allowed")
     expect_all(problems)
-    return "; ".join(f"{environment}: {', '.join(origins)}" for environment, origins in expected.items())
+    return "; ".join(
+        f"{environment}: {', '.join(origins)}" for environment, origins in expected.items()
+    )
 
 
 @check("C2", "what is no origin is refused in production", needs={"process"}, own=True)
@@ -83,9 +98,17 @@ async def bad_origins(bench: Bench) -> str:
     return f"{len(bad)} refused: {', '.join(bad)}"
 
 
-@check("C2", "case and default port are normalised; comma list and JSON list are both read", needs={"process"}, own=True)
+@check(
+    "C2",
+    "case and default port are normalised; comma list and JSON list are both read",
+    needs={"process"},
+    own=True,
+)
 async def normalised(bench: Bench) -> str:
-    cases = ["HTTPS://App.Example.COM:443,https://two.example.com:8443", '["https://app.example.com","https://two.example.com:8443"]']
+    cases = [
+        "HTTPS://App.Example.COM:443,https://two.example.com:8443",
+        '["https://app.example.com","https://two.example.com:8443"]',
+    ]
     problems = []
     for origins in cases:
         async with bench.fresh({"ALLOWED_ORIGINS": origins}) as rig:
@@ -96,7 +119,11 @@ async def normalised(bench: Bench) -> str:
     return "upper case, :443 and a JSON list lead to the same origins"
 
 
-@check("C3", "methods, headers, exposed headers and credentials for an allowed origin, nothing for others", needs={"process"})
+@check(
+    "C3",
+    "methods, headers, exposed headers and credentials for an allowed origin, nothing for others",
+    needs={"process"},
+)
 async def rules(bench: Bench) -> str:
     rig = await bench.rig()
     answer = await preflight(rig, ORIGIN, "PATCH", ", ".join(sorted(HEADERS)))
@@ -111,10 +138,16 @@ async def rules(bench: Bench) -> str:
         problems.append(f"exposed {sorted(simple.tokens('access-control-expose-headers'))}")
     for kind, found in (("preflight", answer), ("request", simple)):
         if found.header("access-control-allow-origin") != ORIGIN:
-            problems.append(f"{kind}: Access-Control-Allow-Origin {found.header('access-control-allow-origin')}")
+            problems.append(
+                f"{kind}: Access-Control-Allow-Origin {found.header('access-control-allow-origin')}"
+            )
         if found.header("access-control-allow-credentials") != "true":
             problems.append(f"{kind}: no credentials")
-    for refused in (await preflight(rig, OTHER), await preflight(rig, ORIGIN, "TRACE"), await preflight(rig, ORIGIN, headers="x-evil")):
+    for refused in (
+        await preflight(rig, OTHER),
+        await preflight(rig, ORIGIN, "TRACE"),
+        await preflight(rig, ORIGIN, headers="x-evil"),
+    ):
         if refused.status < 400:
             problems.append(f"a preflight that should be refused is {refused.status}")
     expect_all(problems)
@@ -125,9 +158,18 @@ async def rules(bench: Bench) -> str:
 async def strangers(bench: Bench) -> str:
     rig = await bench.rig()
     problems = []
-    strange = [OTHER, "null", f"{ORIGIN}.evil.org", ORIGIN.replace("https", "http"), f"{ORIGIN}:8443"]
+    strange = [
+        OTHER,
+        "null",
+        f"{ORIGIN}.evil.org",
+        ORIGIN.replace("https", "http"),
+        f"{ORIGIN}:8443",
+    ]
     for origin in strange:
-        for answer in (await rig.client.get("/nothing-here", headers={"Origin": origin}), await preflight(rig, origin)):
+        for answer in (
+            await rig.client.get("/nothing-here", headers={"Origin": origin}),
+            await preflight(rig, origin),
+        ):
             found = answer.header("access-control-allow-origin")
             if found is not None:
                 problems.append(f"{origin} gets Access-Control-Allow-Origin {found}")
@@ -143,7 +185,9 @@ async def vary(bench: Bench) -> str:
         for headers in ({}, {"Origin": ORIGIN}, {"Origin": OTHER}):
             answer = await rig.client.get(path, headers=headers)
             if "origin" not in answer.tokens("vary"):
-                problems.append(f"{path} with {headers or 'no origin'}: Vary is {answer.header('vary')}")
+                problems.append(
+                    f"{path} with {headers or 'no origin'}: Vary is {answer.header('vary')}"
+                )
     expect_all(problems)
     return "4 paths, 3 ways"
 

@@ -26,13 +26,15 @@ async def failing_commit(bench: Bench) -> str:
     return f"{answer.status}, nothing stored, next request 201"
 
 
-@check("D2", "at most one connection per request: a pool of one serves many", needs={"items"}, own=True)
+@check(
+    "D2", "at most one connection per request: a pool of one serves many", needs={"items"}, own=True
+)
 async def one_connection(bench: Bench) -> str:
     env = {"DB_POOL_MIN_SIZE": "1", "DB_POOL_MAX_SIZE": "1"}
     async with bench.fresh(env) as rig:
         assert rig.proxy is not None
         started = time.monotonic()
-        answers = await asyncio.gather(*(rig.create_item(timeout=15) for _ in range(30)))
+        answers = await asyncio.gather(*(rig.create_item(within=15) for _ in range(30)))
         seconds = time.monotonic() - started
         statuses = Counter(answer.status for answer in answers)
         ready = await rig.client.get("/health/ready")
@@ -43,19 +45,28 @@ async def one_connection(bench: Bench) -> str:
     return f"30 concurrent writes, {opened} connections opened, {seconds:.1f} s"
 
 
-@check("D2", "a pool that stays empty is a 503 in time, not a hang; readiness does not mind", needs={"items"}, own=True)
+@check(
+    "D2",
+    "a pool that stays empty is a 503 in time, not a hang; readiness does not mind",
+    needs={"items"},
+    own=True,
+)
 async def saturated(bench: Bench) -> str:
     env = {"DB_POOL_MIN_SIZE": "1", "DB_POOL_MAX_SIZE": "1", "REQUEST_TIMEOUT": "4"}
     async with bench.fresh(env) as rig:
         assert rig.postgres is not None
         await rig.new_item()
-        table = (await rig.sql("SELECT relname FROM pg_class WHERE relkind = 'r' AND relname NOT LIKE '%version%' "
-                               "AND relnamespace = 'public'::regnamespace"))[0]
+        table = (
+            await rig.sql(
+                "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname NOT LIKE '%version%' "
+                "AND relnamespace = 'public'::regnamespace"
+            )
+        )[0]
         lock = asyncio.ensure_future(rig.sql(f'BEGIN; LOCK TABLE "{table}"; SELECT pg_sleep(8)'))
         try:
             await asyncio.sleep(0.3)
             started = time.monotonic()
-            work = [asyncio.ensure_future(rig.create_item(timeout=12)) for _ in range(5)]
+            work = [asyncio.ensure_future(rig.create_item(within=12)) for _ in range(5)]
             await asyncio.sleep(1.5)
             ready = await rig.client.get("/health/ready")
             answers: list[Response] = await asyncio.gather(*work)

@@ -25,11 +25,16 @@ async def life(bench: Bench) -> str:
     location = created.header("location") or ""
     expect(location.endswith(path), f"Location is {location!r}, not {path}")
     read = await rig.client.get(path)
-    expect(read.status == 200 and read.json() == item, f"GET is {read.brief()}, POST said {created.brief()}")
+    expect(
+        read.status == 200 and read.json() == item,
+        f"GET is {read.brief()}, POST said {created.brief()}",
+    )
     changed = await rig.client.request("PATCH", path, json={"description": "changed"})
     expect(changed.status == 200, f"PATCH is {changed.brief()}")
     again = await rig.client.get(path)
-    expect(again.object() == {**item, "description": "changed"}, f"after PATCH, GET is {again.brief()}")
+    expect(
+        again.object() == {**item, "description": "changed"}, f"after PATCH, GET is {again.brief()}"
+    )
     deleted = await rig.client.request("DELETE", path)
     gone = await rig.client.get(path)
     twice = await rig.client.request("DELETE", path)
@@ -38,14 +43,21 @@ async def life(bench: Bench) -> str:
     return "201 with Location, 200, 200, 204, then 404"
 
 
-@check("A1", "stable keyset pages: nothing twice, nothing lost while items are added and deleted", needs={"items"}, own=True)
+@check(
+    "A1",
+    "stable keyset pages: nothing twice, nothing lost while items are added and deleted",
+    needs={"items"},
+    own=True,
+)
 async def pages(bench: Bench) -> str:
     async with bench.fresh() as rig:
         made = [(await rig.create_item()).object()["id"] for _ in range(23)]
         seen: list[object] = []
         cursor, count = "", 0
         while count < 12:
-            page = await rig.client.get(f"{rig.items}?limit=5" + (f"&cursor={cursor}" if cursor else ""))
+            page = await rig.client.get(
+                f"{rig.items}?limit=5" + (f"&cursor={cursor}" if cursor else "")
+            )
             expect(page.status == 200, f"a page is {page.brief()}")
             items, cursor = _page(page.object())
             seen += [item["id"] for item in items]
@@ -54,11 +66,19 @@ async def pages(bench: Bench) -> str:
                 break
             await rig.client.request("DELETE", f"{rig.items}/{items[0]['id']}")
             await rig.create_item()
-        bad = [await rig.client.get(f"{rig.items}?{query}") for query in ("cursor=nonsense", "limit=0", "limit=100000")]
+        bad = [
+            await rig.client.get(f"{rig.items}?{query}")
+            for query in ("cursor=nonsense", "limit=0", "limit=100000")
+        ]
     expect(not cursor, "the pages do not end")
     expect(len(seen) == len(set(seen)), "an item stands on two pages")
     expect(set(made) <= set(seen), f"{len(set(made) - set(seen))} items are lost between pages")
-    expect_all(problem for answer in bad if answer.status != 200 for problem in body_problems(answer, 422, 400))
+    expect_all(
+        problem
+        for answer in bad
+        if answer.status != 200
+        for problem in body_problems(answer, 422, 400)
+    )
     return f"{len(seen)} items on {count} pages while others came and went"
 
 
@@ -70,7 +90,11 @@ def _page(body: dict[str, object]) -> tuple[list[dict[str, object]], str]:
     return items, str(cursor) if cursor else ""
 
 
-@check("A2", "a name that is taken is 409, an unknown id 404, also when 20 try at once", needs={"items"})
+@check(
+    "A2",
+    "a name that is taken is 409, an unknown id 404, also when 20 try at once",
+    needs={"items"},
+)
 async def conflicts(bench: Bench) -> str:
     rig = await bench.rig()
     name = f"item-{secrets.token_hex(6)}"
@@ -81,11 +105,17 @@ async def conflicts(bench: Bench) -> str:
     expect(code_of(taken) == "item_name_taken", f"the 409 has the code {code_of(taken)}")
     other = await rig.new_item()
     renamed = await rig.client.request("PATCH", other, json={"name": name})
-    expect(renamed.status == 409 and code_of(renamed) == "item_name_taken", f"renaming onto it is {renamed.brief()}")
+    expect(
+        renamed.status == 409 and code_of(renamed) == "item_name_taken",
+        f"renaming onto it is {renamed.brief()}",
+    )
     unknown = f"{rig.items}/999999999"
     for method, body in (("GET", None), ("DELETE", None), ("PATCH", {"description": "x"})):
         answer = await rig.client.request(method, unknown, json=body)
-        expect(answer.status == 404 and code_of(answer) == "item_not_found", f"{method} unknown is {answer.brief()}")
+        expect(
+            answer.status == 404 and code_of(answer) == "item_not_found",
+            f"{method} unknown is {answer.brief()}",
+        )
     return "1 created, 19 times 409; 404 on GET, PATCH and DELETE"
 
 
@@ -100,20 +130,30 @@ async def cache_aside(bench: Bench) -> str:
 
     def grown(result: str) -> float:
         labels = {"operation": "get", "result": result}
-        return after.value("cache_operations_total", **labels) - before.value("cache_operations_total", **labels)
+        return after.value("cache_operations_total", **labels) - before.value(
+            "cache_operations_total", **labels
+        )
 
     counted = grown("hit"), grown("miss")
     expect(counted == (2, 1), f"3 reads are {counted[0]:g} hits and {counted[1]:g} misses")
     await rig.client.request("PATCH", path, json={"description": "fresh"})
     read = await rig.client.get(path)
-    expect(read.object().get("description") == "fresh", f"after PATCH the old item is read: {read.brief()}")
+    expect(
+        read.object().get("description") == "fresh",
+        f"after PATCH the old item is read: {read.brief()}",
+    )
     await rig.client.request("DELETE", path)
     gone = await rig.client.get(path)
     expect(gone.status == 404, f"after DELETE the cache still gives {gone.brief()}")
     return "3 reads: 1 miss, 2 hits; PATCH and DELETE are seen at once"
 
 
-@check("A3", "cache killed in the middle of a load: no request fails", needs={"items", "cache"}, alone=True)
+@check(
+    "A3",
+    "cache killed in the middle of a load: no request fails",
+    needs={"items", "cache"},
+    alone=True,
+)
 async def cache_killed(bench: Bench) -> str:
     async with bench.fresh() as rig:
         paths = [await rig.new_item() for _ in range(10)]
@@ -143,10 +183,17 @@ async def cache_killed(bench: Bench) -> str:
 
 async def _hits_again(rig: Rig, path: str, before: float) -> bool:
     await rig.client.get(path)
-    return (await rig.scrape()).value("cache_operations_total", operation="get", result="hit") > before
+    return (await rig.scrape()).value(
+        "cache_operations_total", operation="get", result="hit"
+    ) > before
 
 
-@check("A3", "a cache that hangs is a counted error and a miss, never a failed request", needs={"items", "cache"}, own=True)
+@check(
+    "A3",
+    "a cache that hangs is a counted error and a miss, never a failed request",
+    needs={"items", "cache"},
+    own=True,
+)
 async def cache_hangs(bench: Bench) -> str:
     async with bench.fresh() as rig:
         assert rig.redis is not None
@@ -158,15 +205,22 @@ async def cache_hangs(bench: Bench) -> str:
             started = time.monotonic()
             answers = await asyncio.gather(*(rig.client.get(path) for _ in range(20)))
             seconds = time.monotonic() - started
-            written = await rig.client.request("PATCH", path, json={"description": "while it hangs"})
+            written = await rig.client.request(
+                "PATCH", path, json={"description": "while it hangs"}
+            )
         finally:
             rig.redis.resume()
         after = await rig.scrape()
-    expect({answer.status for answer in answers} == {200}, f"reads are {sorted({a.brief() for a in answers})[:2]}")
+    expect(
+        {answer.status for answer in answers} == {200},
+        f"reads are {sorted({a.brief() for a in answers})[:2]}",
+    )
     expect(written.status == 200, f"a write is {written.brief()}")
     expect(seconds < 3, f"20 reads took {seconds:.1f} s")
     labels = {"result": "error"}
-    errors = after.value("cache_operations_total", **labels) - before.value("cache_operations_total", **labels)
+    errors = after.value("cache_operations_total", **labels) - before.value(
+        "cache_operations_total", **labels
+    )
     expect(errors > 0, "no cache error was counted")
     return f"20 reads in {seconds:.2f} s, all 200, {errors:g} counted errors"
 
@@ -178,12 +232,17 @@ async def business(bench: Bench) -> str:
     await rig.new_item()
     after = await rig.scrape()
     prefix = bench.description.prefix
-    dependencies = tuple(f"{prefix}_{name.replace('-', '_')}_" for name in bench.description.dependencies)
-    counters = {s.name for s in after.samples if s.name.startswith(prefix) and s.name.endswith("_total")}
+    dependencies = tuple(
+        f"{prefix}_{name.replace('-', '_')}_" for name in bench.description.dependencies
+    )
+    counters = {
+        s.name for s in after.samples if s.name.startswith(prefix) and s.name.endswith("_total")
+    }
     grown = [
         name
         for name in counters
-        if not (dependencies and name.startswith(dependencies)) and after.value(name) == before.value(name) + 1
+        if not (dependencies and name.startswith(dependencies))
+        and after.value(name) == before.value(name) + 1
     ]
     expect(grown, f"no {prefix}_<operation>_total grows by one; there are {sorted(counters)}")
     timed = grown[0].removesuffix("_total") + "_duration_seconds_count"

@@ -23,7 +23,11 @@ class Canaries:
     def leaks(self, sink: str, texts: Iterable[str]) -> list[str]:
         """Return each planted canary that sings in a sink."""
         text = "\n".join(texts)
-        return [f"the secret from {place} is in {sink}" for place, canary in self.planted.items() if canary in text]
+        return [
+            f"the secret from {place} is in {sink}"
+            for place, canary in self.planted.items()
+            if canary in text
+        ]
 
 
 async def _provoke(rig: Rig, canaries: Canaries) -> list[str]:
@@ -38,7 +42,10 @@ async def _provoke(rig: Rig, canaries: Canaries) -> list[str]:
     client, answers = rig.client, []
     for path in ("/nothing-here", rig.items, f"{rig.items}/999999999", "/health/ready"):
         answers.append(await client.get(path + query, headers=headers))
-    body = {"name": {"password": canaries.plant("an invalid body")}, "token": canaries.plant("an invalid body")}
+    body = {
+        "name": {"password": canaries.plant("an invalid body")},
+        "token": canaries.plant("an invalid body"),
+    }
     answers.append(await client.request("POST", rig.items + query, headers=headers, json=body))
     if rig.postgres is not None and rig.proxy is not None and rig.description.items:
         text = (
@@ -57,12 +64,17 @@ async def _provoke(rig: Rig, canaries: Canaries) -> list[str]:
         answers.append(await client.get("/health/ready"))
     if "dependency" in rig.description.capabilities:
         for mode in ("answer", "reset"):
-            rig.dependency.status, rig.dependency.mode = 500, mode  # type: ignore[assignment]
+            rig.dependency.status, rig.dependency.mode = 500, mode
             answers.append(await rig.upstream(headers=headers))
     return [answer.text + str(answer.headers) for answer in answers]
 
 
-@check("S2", "planted secrets are in no log, error, span, metric or health answer", needs={"process", "logs"}, own=True)
+@check(
+    "S2",
+    "planted secrets are in no log, error, span, metric or health answer",
+    needs={"process", "logs"},
+    own=True,
+)
 async def canary_hunt(bench: Bench) -> str:
     canaries = Canaries()
     env: dict[str, str | None] = {
@@ -79,7 +91,9 @@ async def canary_hunt(bench: Bench) -> str:
         await asyncio.sleep(0.5)
         assert rig.process is not None
         await rig.process.stop(patience=8)
-        lines = [line.decode("utf-8", "replace") for line in rig.process.stdout + rig.process.stderr]
+        lines = [
+            line.decode("utf-8", "replace") for line in rig.process.stdout + rig.process.stderr
+        ]
         spans = [span.text() for span in rig.collector.spans]
     sinks = {"an answer": answers, "the metrics": [metrics], "the log": lines, "a span": spans}
     expect_all(leak for sink, texts in sinks.items() for leak in canaries.leaks(sink, texts))
@@ -94,11 +108,16 @@ async def canary_hunt(bench: Bench) -> str:
 async def client_secrets(bench: Bench) -> str:
     rig = await bench.rig()
     canaries = Canaries()
-    mark = rig.mark()
-    headers = {"Authorization": f"Bearer {canaries.plant('Authorization')}", "Cookie": f"s={canaries.plant('Cookie')}"}
+    mark = await rig.mark()
+    headers = {
+        "Authorization": f"Bearer {canaries.plant('Authorization')}",
+        "Cookie": f"s={canaries.plant('Cookie')}",
+    }
     answers = []
     for path in ("/nothing-here", rig.items):
-        answer = await rig.client.get(f"{path}?token={canaries.plant('the query')}", headers=headers)
+        answer = await rig.client.get(
+            f"{path}?token={canaries.plant('the query')}", headers=headers
+        )
         answers.append(answer.text + str(answer.headers))
     await asyncio.sleep(0.2)
     lines = [line.decode("utf-8", "replace") for line in rig.lines(mark)]

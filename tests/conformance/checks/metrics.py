@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-import random
 import re
 import secrets
 import time
+from functools import partial
 
 from conformance.bench import Bench
 from conformance.checks.common import unhandled
@@ -17,24 +17,39 @@ from conformance.wire import Connection
 
 REQUESTS = "http_requests_total"
 PATHS = 5000
-METHODS = ["PROPFIND", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "SEARCH", "PURGE", "REPORT", "SUBSCRIBE"]
+METHODS = [
+    "PROPFIND",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+    "SEARCH",
+    "PURGE",
+    "REPORT",
+    "SUBSCRIBE",
+]
 INVENTED = [f"X{secrets.token_hex(3).upper()}" for _ in range(10)]
 
 
-async def counted(rig: Rig, before: Scrape, timeout: float = 3.0, **labels: str) -> float:
+async def counted(rig: Rig, before: Scrape, within: float = 3.0, **labels: str) -> float:
     """Return by how much the request counter with these labels has grown, once it has grown or the time is up."""
 
     async def growth() -> float:
         return (await rig.scrape()).value(REQUESTS, **labels) - before.value(REQUESTS, **labels)
 
-    return float(await eventually(growth, timeout, 0.05))
+    return float(await eventually(growth, within, 0.05))
 
 
 def _template(base: str) -> re.Pattern[str]:
     return re.compile(re.escape(base) + r"/\{\w+\}$")
 
 
-@check("M2", "path is __unmatched__ for whatever matches no route, unknown methods are _OTHER", needs={"metrics"})
+@check(
+    "M2",
+    "path is __unmatched__ for whatever matches no route, unknown methods are _OTHER",
+    needs={"metrics"},
+)
 async def unmatched(bench: Bench) -> str:
     rig = await bench.rig()
     word = secrets.token_hex(4)
@@ -45,11 +60,17 @@ async def unmatched(bench: Bench) -> str:
     await rig.client.request("PROPFIND", f"/nothing-{word}")
     problems = []
     for method in ("GET", "OPTIONS", "_OTHER"):
-        grown = await counted(rig, before, 1.0, method=method, path="__unmatched__", service=bench.description.name)
+        grown = await counted(
+            rig, before, 1.0, method=method, path="__unmatched__", service=bench.description.name
+        )
         if grown != 1:
             problems.append(f"{method} to an unknown path adds {grown:g} to path=__unmatched__")
     after = await rig.scrape()
-    problems += [f"the path itself is a label: {s.labels}" for s in after.find(REQUESTS) if word in str(s.labels)]
+    problems += [
+        f"the path itself is a label: {s.labels}"
+        for s in after.find(REQUESTS)
+        if word in str(s.labels)
+    ]
     expect_all(problems)
     return "404, preflight and PROPFIND counted as __unmatched__, PROPFIND as _OTHER"
 
@@ -80,27 +101,39 @@ async def templates(bench: Bench) -> str:
         if answer.status != status:
             problems.append(f"{method} {target} is {answer.brief()}, not {status}")
             continue
-        if not await eventually(lambda m=method, s=status, w=wanted: _grew(rig, before, m, s, w), 1.5, 0.05):
-            problems.append(f"{method} {target} ({status}) is not counted under path={wanted.pattern}")
+        if not await eventually(partial(_grew, rig, before, method, status, wanted), 1.5, 0.05):
+            problems.append(
+                f"{method} {target} ({status}) is not counted under path={wanted.pattern}"
+            )
     expect_all(problems)
     return f"{len(requests)} kinds of answers under their templates"
 
 
 async def _grew(rig: Rig, before: Scrape, method: str, status: int, path: re.Pattern[str]) -> bool:
     labels = {"method": method, "status": str(status)}
-    old = sum(s.value for s in before.find(REQUESTS, **labels) if path.match(s.labels.get("path", "")))
-    new = sum(s.value for s in (await rig.scrape()).find(REQUESTS, **labels) if path.match(s.labels.get("path", "")))
+    old = sum(
+        s.value for s in before.find(REQUESTS, **labels) if path.match(s.labels.get("path", ""))
+    )
+    new = sum(
+        s.value
+        for s in (await rig.scrape()).find(REQUESTS, **labels)
+        if path.match(s.labels.get("path", ""))
+    )
     return new == old + 1
 
 
-@check("M3", "5,000 random paths and 20 invented methods add at most a handful of series", needs={"metrics"}, alone=True)
+@check(
+    "M3",
+    "5,000 random paths and 20 invented methods add at most a handful of series",
+    needs={"metrics"},
+    alone=True,
+)
 async def cardinality(bench: Bench) -> str:
     rig = await bench.rig()
     for method in ("GET", "POST", METHODS[0], INVENTED[0]):
         await rig.client.request(method, "/nothing-here")
     before = await rig.scrape()
     methods = ["GET", "POST"] * 20 + METHODS + INVENTED
-    chance = random.Random(0)
     todo = iter(range(PATHS))
     started = time.monotonic()
 
@@ -111,7 +144,9 @@ async def cardinality(bench: Bench) -> str:
                 connection = rig.client.connection()
                 await connection.open()
             start = rig.items if number % 4 == 0 else ""
-            await connection.request(chance.choice(methods), f"{start}/{secrets.token_urlsafe(9)}/{number}")
+            await connection.request(
+                secrets.choice(methods), f"{start}/{secrets.token_urlsafe(9)}/{number}"
+            )
         if connection is not None:
             connection.close()
 
@@ -143,16 +178,24 @@ async def sizes(bench: Bench) -> str:
 
     taken, given = grown("http_request_size_bytes_sum"), grown("http_response_size_bytes_sum")
     expect(taken == len(body), f"a chunked body of {len(body)} bytes is counted as {taken:g}")
-    expect(given == len(answer.body), f"an answer of {len(answer.body)} bytes is counted as {given:g}")
+    expect(
+        given == len(answer.body), f"an answer of {len(answer.body)} bytes is counted as {given:g}"
+    )
     return f"{len(body)} bytes in (chunked), {len(answer.body)} bytes out"
 
 
-@check("M5", "unhandled errors count as 500, probes are not counted, the gauge returns to 0", needs={"items"})
+@check(
+    "M5",
+    "unhandled errors count as 500, probes are not counted, the gauge returns to 0",
+    needs={"items"},
+)
 async def errors_counted(bench: Bench) -> str:
     rig = await bench.rig()
     before = await rig.scrape()
     await unhandled(rig)
-    expect(await counted(rig, before, status="500") == 1, "the unhandled error is not counted as a 500")
+    expect(
+        await counted(rig, before, status="500") == 1, "the unhandled error is not counted as a 500"
+    )
     await _idle(rig)
     before = await rig.scrape()
     for _ in range(5):
@@ -174,8 +217,32 @@ async def probes_uncounted(bench: Bench) -> str:
     return "nothing added"
 
 
-@check("M5", "a disconnect before the response is 499, the gauge returns to 0", needs={"dependency"})
+@check(
+    "M5", "a disconnect seen before the response is 499, the gauge returns to 0", needs={"items"}
+)
 async def disconnects(bench: Bench) -> str:
+    rig = await bench.rig()
+    before = await rig.scrape()
+    head = f"POST {rig.items} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 200\r\n\r\n"
+    for _ in range(3):
+        async with rig.client.connection() as connection:
+            await connection.send(head.encode() + b'{"name": "half a b')
+            await asyncio.sleep(0.1)
+    await eventually(lambda: _three(rig, before), 4, 0.05)
+    grown = await counted(rig, before, 0.1, status="499")
+    expect(
+        grown == 3, f"3 callers that left in the middle of their body add {grown:g} to status=499"
+    )
+    await _idle(rig)
+    return "3 left in the middle of their body: 3 times 499, nothing in progress"
+
+
+@check(
+    "M5",
+    "callers that leave while the service works leave nothing in progress",
+    needs={"dependency"},
+)
+async def abandoned(bench: Bench) -> str:
     rig = await bench.rig()
     before = await rig.scrape()
     rig.dependency.reset()
@@ -183,12 +250,20 @@ async def disconnects(bench: Bench) -> str:
     for _ in range(3):
         arrived = len(rig.dependency.calls) + 1
         async with rig.client.abandoned("GET", rig.upstream_path):
-            await eventually(lambda count=arrived: len(rig.dependency.calls) >= count, 2)
-    grown = await eventually(lambda: _three(rig, before), 4, 0.05)
+            await rig.dependency.received(arrived)
+    await eventually(lambda: _counted_three(rig, before), 4, 0.05)
     rig.dependency.reset()
-    expect(grown, f"3 disconnects add {await counted(rig, before, 0.1, status='499'):g} to status=499")
+    statuses = {
+        s.labels["status"]
+        for s in (await rig.scrape()).find(REQUESTS)
+        if "upstreams" in str(s.labels)
+    }
     await _idle(rig)
-    return "3 disconnects, 3 times 499, nothing in progress"
+    return f"3 callers left, counted as {', '.join(sorted(statuses))}, nothing in progress"
+
+
+async def _counted_three(rig: Rig, before: Scrape) -> bool:
+    return await counted(rig, before, 0.0) >= 3
 
 
 async def _three(rig: Rig, before: Scrape) -> bool:
@@ -201,4 +276,7 @@ async def _idle(rig: Rig) -> None:
         found = list(scrape.find("http_requests_in_progress"))
         return bool(found) and all(sample.value == 0 for sample in found)
 
-    expect(await eventually(idle, 3, 0.05), "http_requests_in_progress does not return to 0, or is missing")
+    expect(
+        await eventually(idle, 3, 0.05),
+        "http_requests_in_progress does not return to 0, or is missing",
+    )

@@ -2,14 +2,15 @@
 
 import re
 import shutil
-import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from conformance.bench import Bench
 from conformance.counterparts.prometheus import Prometheus
-from conformance.process import eventually
+from conformance.process import eventually, run
 from conformance.registry import NotApplicableError, check, expect, expect_all
-from conformance.rig import Rig, new_trace
+from conformance.rig import Rig, base_environment, new_trace
 from conformance.scrape import Scrape
 
 SEED_BUCKETS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0]
@@ -49,7 +50,9 @@ def _expected(bench: Bench) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _problems(scrape: Scrape, types: dict[str, str], expected: dict[str, tuple[str, str]]) -> Iterator[str]:
+def _problems(
+    scrape: Scrape, types: dict[str, str], expected: dict[str, tuple[str, str]]
+) -> Iterator[str]:
     for name, (kind, labels) in expected.items():
         if types.get(name) != kind:
             yield f"{name} is {types.get(name, 'missing')}, not a {kind}"
@@ -70,17 +73,25 @@ async def _traffic(rig: Rig) -> None:
         await rig.client.get(await rig.new_item())
 
 
-@check("M1", "exactly the contract's names, types and labels, and the seed's buckets", needs={"metrics"})
+@check(
+    "M1",
+    "exactly the contract's names, types and labels, and the seed's buckets",
+    needs={"metrics"},
+)
 async def names_and_labels(bench: Bench) -> str:
     rig = await bench.rig()
     await _traffic(rig)
     scrape = await rig.scrape()
     types = _types(scrape.text)
     problems = list(_problems(scrape, types, _expected(bench)))
-    buckets = sorted({float(s.labels["le"]) for s in scrape.find("http_request_duration_seconds_bucket")})[:-1]
+    buckets = sorted(
+        {float(s.labels["le"]) for s in scrape.find("http_request_duration_seconds_bucket")}
+    )[:-1]
     if buckets != SEED_BUCKETS:
         problems.append(f"duration buckets are {buckets}")
-    wrong = {s.labels.get("service") for s in scrape.samples if "service" in s.labels} - {bench.description.name}
+    wrong = {s.labels.get("service") for s in scrape.samples if "service" in s.labels} - {
+        bench.description.name
+    }
     if wrong:
         problems.append(f"label service is {sorted(map(str, wrong))}")
     expect_all(problems)
@@ -95,8 +106,12 @@ async def promtool(bench: Bench) -> str:
     rig = await bench.rig()
     await _traffic(rig)
     text = (await rig.scrape()).text
-    done = subprocess.run([program, "check", "metrics"], input=text, text=True, capture_output=True, timeout=10)  # noqa: ASYNC221
-    expect(done.returncode == 0, f"promtool: {(done.stdout + done.stderr).strip()[:400]}")
+    with tempfile.TemporaryDirectory(prefix="conformance-promtool-") as scratch:
+        page = Path(scratch) / "metrics"
+        page.write_text(text)
+        argv = ["sh", "-c", f'"$0" check metrics < "{page}"', program]
+        done = await run(argv, base_environment(), scratch)
+    expect(done.returncode == 0, f"promtool: {done.tail(6)}")
     return "`promtool check metrics` exit 0"
 
 
@@ -110,7 +125,10 @@ async def formats(bench: Bench) -> str:
     kind = modern.header("content-type") or ""
     expect(kind.startswith("application/openmetrics-text"), f"asked for OpenMetrics, got {kind}")
     expect(modern.text.endswith("# EOF\n"), "the OpenMetrics page does not end in # EOF")
-    expect((classic.header("content-type") or "").startswith("text/plain"), "without Accept it is not text/plain")
+    expect(
+        (classic.header("content-type") or "").startswith("text/plain"),
+        "without Accept it is not text/plain",
+    )
     return kind
 
 
@@ -130,14 +148,20 @@ async def scraped(bench: Bench) -> str:
             expect(up and up[0]["value"][1] == "1", f"up is {up}")
             renamed = await prometheus.query('{exported_service!=""}')
             expect(not renamed, "the label service was renamed to exported_service")
-            quantile = "histogram_quantile(0.99, sum by (le) (http_request_duration_seconds_bucket))"
+            quantile = (
+                "histogram_quantile(0.99, sum by (le) (http_request_duration_seconds_bucket))"
+            )
             expect(await prometheus.query(quantile), "no latency quantile")
         finally:
             await prometheus.stop()
     return f"up, {len(result)} paths, quantiles answer"
 
 
-@check("M6", "/metrics answers only on the metrics port, which serves nothing else", needs={"process", "metrics"})
+@check(
+    "M6",
+    "/metrics answers only on the metrics port, which serves nothing else",
+    needs={"process", "metrics"},
+)
 async def own_port(bench: Bench) -> str:
     rig = await bench.rig()
     public = await rig.client.get("/metrics")
@@ -148,7 +172,12 @@ async def own_port(bench: Bench) -> str:
     return "404 on the public port; 404 for everything else on the metrics port"
 
 
-@check("M6", "breaker, cache and dependency series start at zero; no _created series", needs={"process"}, own=True)
+@check(
+    "M6",
+    "breaker, cache and dependency series start at zero; no _created series",
+    needs={"process"},
+    own=True,
+)
 async def zero_series(bench: Bench) -> str:
     async with bench.fresh() as rig:
         scrape = await rig.scrape()
@@ -158,7 +187,10 @@ async def zero_series(bench: Bench) -> str:
     problems = []
     if "dependency" in bench.description.capabilities:
         for dependency in bench.description.dependencies:
-            states = {s.labels["state"]: s.value for s in scrape.find("circuit_breaker_state", dependency=dependency)}
+            states = {
+                s.labels["state"]: s.value
+                for s in scrape.find("circuit_breaker_state", dependency=dependency)
+            }
             if states != {"closed": 1.0, "open": 0.0, "half_open": 0.0}:
                 problems.append(f"circuit_breaker_state of {dependency} starts as {states}")
         if not list(scrape.find(f"{_dependency_prefix(bench)}_requests_total")):
@@ -172,7 +204,11 @@ async def zero_series(bench: Bench) -> str:
     return f"{scrape.series} series before the first request"
 
 
-@check("M6", "duration buckets of sampled requests carry the trace id as an exemplar", needs={"process", "metrics"})
+@check(
+    "M6",
+    "duration buckets of sampled requests carry the trace id as an exemplar",
+    needs={"process", "metrics"},
+)
 async def exemplars(bench: Bench) -> str:
     rig = await bench.rig()
     trace_id, parent = new_trace()
@@ -183,7 +219,10 @@ async def exemplars(bench: Bench) -> str:
         text = (await rig.metrics_client.get(rig.metrics_path, headers=accept)).text
         return [line for line in text.splitlines() if trace_id in line]
 
-    lines = await eventually(page, 2)
+    lines: list[str] = await eventually(page, 2)
     expect(lines, "no exemplar carries the trace id of a sampled request")
-    expect(lines[0].startswith("http_request_duration_seconds_bucket"), f"the exemplar stands on {lines[0][:60]}")
+    expect(
+        lines[0].startswith("http_request_duration_seconds_bucket"),
+        f"the exemplar stands on {lines[0][:60]}",
+    )
     return lines[0][-90:]

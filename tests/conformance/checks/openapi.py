@@ -13,7 +13,10 @@ from conformance.process import run
 from conformance.registry import FailedError, NotApplicableError, check, expect, expect_all
 from conformance.rig import base_environment
 
-CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,unsupported_method"
+CHECKS = (
+    "not_a_server_error,status_code_conformance,content_type_conformance,"
+    "response_schema_conformance,unsupported_method"
+)
 SECONDS = 12
 _FIELDS = {"error", "message", "details", "trace_id"}
 
@@ -47,7 +50,11 @@ async def documented(bench: Bench) -> str:
             if method not in {"get", "post", "put", "patch", "delete"}:
                 continue
             responses = operation.get("responses", {})
-            errors = {code: body for code, body in responses.items() if code.startswith(("4", "5")) or code == "default"}
+            errors = {
+                code: body
+                for code, body in responses.items()
+                if code.startswith(("4", "5")) or code == "default"
+            }
             count += len(errors)
             if not errors:
                 problems.append(f"{method.upper()} {path} documents no error")
@@ -55,12 +62,19 @@ async def documented(bench: Bench) -> str:
                 content = resolve(document, response).get("content", {}).get("application/json", {})
                 fields = set(resolve(document, content.get("schema", {})).get("properties", {}))
                 if fields != _FIELDS:
-                    problems.append(f"{method.upper()} {path} {code} has the fields {sorted(fields)}")
+                    problems.append(
+                        f"{method.upper()} {path} {code} has the fields {sorted(fields)}"
+                    )
     expect_all(problems)
     return f"{len(document['paths'])} paths, {count} documented errors"
 
 
-@check("E6", "a property-based run finds no 5xx and no undocumented answer", needs={"openapi", "process"}, own=True, timeout=60)
+@check(
+    "E6",
+    "a property-based run finds no 5xx and no undocumented answer",
+    needs={"openapi", "process"},
+    own=True,
+)
 async def property_based(bench: Bench) -> str:
     program = find_schemathesis()
     if program is None:
@@ -68,10 +82,32 @@ async def property_based(bench: Bench) -> str:
     async with bench.fresh() as rig:
         with tempfile.TemporaryDirectory(prefix="conformance-schemathesis-") as scratch:
             report = Path(scratch) / "report.json"
-            argv = [program, "run", f"http://127.0.0.1:{rig.port}{bench.description.openapi}", "--checks", CHECKS]
-            argv += ["--max-time", str(SECONDS), "--max-examples", "60", "--seed", "7", "--continue-on-failure"]
-            argv += ["--no-shrink", "--report", "json", "--report-json-path", str(report), "--request-timeout", "5"]
-            done = await run(argv, {**base_environment(), "NO_COLOR": "1"}, scratch, timeout=50)
+            argv = [
+                program,
+                "run",
+                f"http://127.0.0.1:{rig.port}{bench.description.openapi}",
+                "--checks",
+                CHECKS,
+            ]
+            argv += [
+                "--max-time",
+                str(SECONDS),
+                "--max-examples",
+                "60",
+                "--seed",
+                "7",
+                "--continue-on-failure",
+            ]
+            argv += [
+                "--no-shrink",
+                "--report",
+                "json",
+                "--report-json-path",
+                str(report),
+                "--request-timeout",
+                "5",
+            ]
+            done = await run(argv, {**base_environment(), "NO_COLOR": "1"}, scratch, within=50)
             text = b"".join([*done.stdout, *done.stderr]).decode("utf-8", "replace")
             cases = _cases(report)
         if done.returncode != 0:

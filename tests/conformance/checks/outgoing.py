@@ -7,12 +7,16 @@ from collections import Counter
 from conformance.bench import Bench
 from conformance.checks.breaker import SLOW, close_breaker
 from conformance.checks.common import body_problems, code_of
-from conformance.process import eventually
 from conformance.registry import check, expect, expect_all
 from conformance.rig import Rig
 
 
-@check("B5", "under an outage the dependency sees at most 1.2 times the calls", needs={"dependency"}, own=True)
+@check(
+    "B5",
+    "under an outage the dependency sees at most 1.2 times the calls",
+    needs={"dependency"},
+    own=True,
+)
 async def retry_budget(bench: Bench) -> str:
     env = {"BREAKER_FAILURE_THRESHOLD": "1000", "BREAKER_RECOVERY_TIMEOUT": "0.2"}
     async with bench.fresh(env) as rig:
@@ -54,7 +58,7 @@ async def bounded(bench: Bench) -> str:
     async with bench.fresh({"BREAKER_RECOVERY_TIMEOUT": "0.2", "DEPENDENCY_TIMEOUT": "1"}) as rig:
         for mode in ("hang", "stall", "huge"):
             await close_breaker(rig)
-            rig.dependency.mode = mode  # type: ignore[assignment]
+            rig.dependency.mode = mode
             started = time.monotonic()
             answer = await rig.upstream()
             seconds = time.monotonic() - started
@@ -69,7 +73,12 @@ async def bounded(bench: Bench) -> str:
     return f"503 each: {', '.join(measured)}; of the endless answer {size} KiB left the dependency"
 
 
-@check("B8", "GET /upstreams/{dependency} is one guarded call, without retries", needs={"dependency"}, own=True)
+@check(
+    "B8",
+    "GET /upstreams/{dependency} is one guarded call, without retries",
+    needs={"dependency"},
+    own=True,
+)
 async def sample_route(bench: Bench) -> str:
     async with bench.fresh() as rig:
         name = next(iter(rig.dependencies))
@@ -80,25 +89,41 @@ async def sample_route(bench: Bench) -> str:
         bad = await rig.upstream()
         failed_calls = len(rig.dependency.calls) - calls
         unknown = await rig.client.get(rig.upstream_path.replace(name, "no-such-service"))
-    expect(good.status == 200 and good.json() == {"dependency": name, "status": "alive"}, f"well: {good.brief()}")
-    expect((received.method, received.path) == ("GET", "/health/live"), f"the call was {received.method} {received.path}")
+    expect(
+        good.status == 200 and good.json() == {"dependency": name, "status": "alive"},
+        f"well: {good.brief()}",
+    )
+    expect(
+        (received.method, received.path) == ("GET", "/health/live"),
+        f"the call was {received.method} {received.path}",
+    )
     expect(calls == 1, f"{calls} calls for one request")
     expect("authorization" not in received.headers, "the caller's Authorization was forwarded")
     expect_all(f"failing: {problem}" for problem in body_problems(bad, 503))
     expect(code_of(bad) == "dependency_unavailable", f"failing: details.code is {code_of(bad)}")
-    expect(bad.object()["details"].get("dependency") == name and bad.header("retry-after"), f"failing: {bad.brief()}")
+    expect(
+        bad.object()["details"].get("dependency") == name and bad.header("retry-after"),
+        f"failing: {bad.brief()}",
+    )
     expect(failed_calls == 1, f"{failed_calls} calls for one failing request: retries are on")
     expect_all(f"undeclared: {problem}" for problem in body_problems(unknown, 404))
-    expect(code_of(unknown) == "dependency_unknown", f"undeclared: details.code is {code_of(unknown)}")
+    expect(
+        code_of(unknown) == "dependency_unknown", f"undeclared: details.code is {code_of(unknown)}"
+    )
     return "200 alive, 503 dependency_unavailable, 404 dependency_unknown; Authorization stays here"
 
 
-@check("B4", "one dead dependency costs the others nothing: slow calls do not block other requests", needs={"dependency"}, own=True)
+@check(
+    "B4",
+    "one dead dependency costs the others nothing: slow calls do not block other requests",
+    needs={"dependency"},
+    own=True,
+)
 async def isolated(bench: Bench) -> str:
     async with bench.fresh({**SLOW, "DEPENDENCY_TIMEOUT": "2"}) as rig:
         rig.dependency.mode = "hang"
         stuck = [asyncio.create_task(rig.upstream()) for _ in range(60)]
-        await eventually(lambda: len(rig.dependency.calls) >= 20, 2)
+        await rig.dependency.received(20)
         others = [await rig.client.get("/nothing-here") for _ in range(20)]
         statuses = Counter(answer.status for answer in await asyncio.gather(*stuck))
     slowest = max(answer.seconds for answer in others)
@@ -107,7 +132,12 @@ async def isolated(bench: Bench) -> str:
     return f"60 hanging calls: 503; beside them the slowest request took {slowest * 1000:.0f} ms"
 
 
-@check("M1", "dependency calls are counted by HTTP code, timeout, error and circuit_open", needs={"dependency"}, own=True)
+@check(
+    "M1",
+    "dependency calls are counted by HTTP code, timeout, error and circuit_open",
+    needs={"dependency"},
+    own=True,
+)
 async def dependency_metrics(bench: Bench) -> str:
     async with bench.fresh({**SLOW, "DEPENDENCY_TIMEOUT": "0.4"}) as rig:
         prefix = f"{bench.description.prefix}_{next(iter(rig.dependencies)).replace('-', '_')}"
@@ -122,8 +152,15 @@ async def dependency_metrics(bench: Bench) -> str:
         await rig.upstream()
         await rig.upstream()
         scrape = await rig.scrape()
-    found = {sample.labels["status"]: sample.value for sample in scrape.find(f"{prefix}_requests_total") if sample.value}
-    expect(found == {"200": 1, "500": 1, "timeout": 1, "error": 3, "circuit_open": 1}, f"counted as {found}")
+    found = {
+        sample.labels["status"]: sample.value
+        for sample in scrape.find(f"{prefix}_requests_total")
+        if sample.value
+    }
+    expect(
+        found == {"200": 1, "500": 1, "timeout": 1, "error": 3, "circuit_open": 1},
+        f"counted as {found}",
+    )
     timed = scrape.value(f"{prefix}_duration_seconds_count")
     expect(timed >= 6, f"{timed:g} calls are timed")
     return f"{found}"

@@ -17,7 +17,12 @@ from conformance.rig import Rig
 ROUNDS, SLICE = 12, 25
 
 
-@check("T2", "no endpoint, SDK disabled, or unsampled: ids everywhere, no noise, no spans", needs={"process"}, own=True)
+@check(
+    "T2",
+    "no endpoint, SDK disabled, or unsampled: ids everywhere, no noise, no spans",
+    needs={"process"},
+    own=True,
+)
 async def ids_without_export(bench: Bench) -> str:
     cases: dict[str, dict[str, str | None]] = {
         "no endpoint": {"OTEL_EXPORTER_OTLP_ENDPOINT": None},
@@ -32,7 +37,11 @@ async def ids_without_export(bench: Bench) -> str:
             entries = await rig.traced(answer.header("x-trace-id") or "none")
             if not entries or not TRACE_ID.match(str(entries[0].get("trace_id"))):
                 problems.append(f"{name}: the log has no trace id")
-            noise = [entry for entry in rig.logs() if entry.get("level") in {"WARNING", "ERROR", "CRITICAL"}]
+            noise = [
+                entry
+                for entry in rig.logs()
+                if entry.get("level") in {"WARNING", "ERROR", "CRITICAL"}
+            ]
             problems += [f"{name}: noise in the log: {entry.get('message')!r}" for entry in noise]
             assert rig.process is not None
             await rig.process.stop(signal.SIGINT, 10)
@@ -45,7 +54,10 @@ async def ids_without_export(bench: Bench) -> str:
 @check("T2", "a protocol other than gRPC is a configuration error", needs={"process"}, own=True)
 async def protocol(bench: Bench) -> str:
     process = await refusal(bench, {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"})
-    expect(b"OTEL_EXPORTER_OTLP_PROTOCOL" in b"".join(process.stdout), "the refusal does not name the variable")
+    expect(
+        b"OTEL_EXPORTER_OTLP_PROTOCOL" in b"".join(process.stdout),
+        "the refusal does not name the variable",
+    )
     return "http/protobuf: exit 78, variable named"
 
 
@@ -61,14 +73,21 @@ async def _slice(rig: Rig) -> list[float]:
         return [(await connection.request("GET", "/nothing-here")).seconds for _ in range(SLICE)]
 
 
-@check("T5", "a dead or hanging collector slows no request and floods no log", needs={"process"}, alone=True, timeout=60)
+@check(
+    "T5",
+    "a dead or hanging collector slows no request and floods no log",
+    needs={"process"},
+    alone=True,
+)
 async def bad_collectors(bench: Bench) -> str:
     async with AsyncExitStack() as stack:
         hole = await stack.enter_async_context(_black_hole())
         endpoints = {"live": None, "dead": free_port(), "hanging": hole}
         rigs: dict[str, Rig] = {}
         for name, port in endpoints.items():
-            env = {} if port is None else {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}
+            env = (
+                {} if port is None else {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}
+            )
             rigs[name] = await stack.enter_async_context(bench.fresh(env))
             await _slice(rigs[name])
         times: dict[str, list[float]] = {name: [] for name in rigs}
@@ -76,7 +95,9 @@ async def bad_collectors(bench: Bench) -> str:
             for name, rig in rigs.items():
                 times[name] += await _slice(rig)
         medians = {name: statistics.median(found) * 1000 for name, found in times.items()}
-        tails = {name: statistics.quantiles(found, n=20)[-1] * 1000 for name, found in times.items()}
+        tails = {
+            name: statistics.quantiles(found, n=20)[-1] * 1000 for name, found in times.items()
+        }
         problems = []
         stops: dict[str, float] = {}
         for name, rig in rigs.items():
@@ -85,7 +106,11 @@ async def bad_collectors(bench: Bench) -> str:
             rig.process.send(signal.SIGINT)
             code = await rig.process.wait(15)
             stops[name] = time.monotonic() - started
-            noise = [entry for entry in rig.logs() if entry.get("level") in {"WARNING", "ERROR", "CRITICAL"}]
+            noise = [
+                entry
+                for entry in rig.logs()
+                if entry.get("level") in {"WARNING", "ERROR", "CRITICAL"}
+            ]
             if len(noise) > 10:
                 problems.append(f"{name}: {len(noise)} warnings, e.g. {noise[0].get('message')!r}")
             if code != 0:
@@ -94,7 +119,11 @@ async def bad_collectors(bench: Bench) -> str:
         if medians[name] > 1.5 * medians["live"] + 1 or tails[name] > 2 * tails["live"] + 5:
             problems.append(f"{name}: median {medians[name]:.2f} ms, p95 {tails[name]:.2f} ms")
         if stops[name] > stops["live"] + 5.5:
-            problems.append(f"{name}: shutdown takes {stops[name]:.1f} s, {stops['live']:.1f} s with a live one")
+            problems.append(
+                f"{name}: shutdown takes {stops[name]:.1f} s, {stops['live']:.1f} s with a live one"
+            )
     expect_all(problems, f"live: median {medians['live']:.2f} ms, p95 {tails['live']:.2f} ms")
-    shown = ", ".join(f"{name} {medians[name]:.2f} ms (stops in {stops[name]:.1f} s)" for name in rigs)
+    shown = ", ".join(
+        f"{name} {medians[name]:.2f} ms (stops in {stops[name]:.1f} s)" for name in rigs
+    )
     return f"median latency: {shown}"

@@ -53,7 +53,9 @@ class Collector:
         )
         name = "opentelemetry.proto.collector.trace.v1.TraceService"
         self._server = grpc.aio.server()
-        self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, {"Export": handler})])
+        self._server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler(name, {"Export": handler})]
+        )
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         await self._server.start()
 
@@ -69,13 +71,13 @@ class Collector:
                 self.spans += [_flatten(span, resource) for span in scope.spans]
         return ExportTraceServiceResponse()
 
-    async def trace(self, trace_id: str, count: int = 1, timeout: float = 6.0) -> list[Span]:
+    async def trace(self, trace_id: str, count: int = 1, within: float = 6.0) -> list[Span]:
         """Return the spans of a trace, once at least that many have arrived or the time is up."""
 
         def of_trace() -> list[Span]:
             return [span for span in self.spans if span.trace_id == trace_id]
 
-        await eventually(lambda: len(of_trace()) >= count, timeout)
+        await eventually(lambda: len(of_trace()) >= count, within)
         return of_trace()
 
 

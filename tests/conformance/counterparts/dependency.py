@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
+from conformance.process import eventually
+
 Mode = Literal["answer", "hang", "reset", "garbage", "huge", "stall"]
 
 
@@ -24,9 +26,9 @@ class Call:
 class Dependency:
     """An HTTP server that does what its fields say at the moment a request arrives.
 
-    `answer` sends `status` and `body` after `delay`; `hang` never answers; `reset` breaks the connection; `garbage` is not
-    HTTP; `huge` streams until the caller gives up; `stall` sends a head and half a body, then nothing. `pattern` (a list
-    of statuses) is used up before `status`.
+    `answer` sends `status` and `body` after `delay`; `hang` never answers; `reset` breaks the connection;
+    `garbage` is not HTTP; `huge` streams until the caller gives up; `stall` sends a head and half a body,
+    then nothing. `pattern` (a list of statuses) is used up before `status`.
     """
 
     def __init__(self) -> None:
@@ -53,6 +55,10 @@ class Dependency:
         self.body = b'{"status":"alive"}'
         self.calls.clear()
         self.connections = self.sent = 0
+
+    async def received(self, count: int = 1, within: float = 2.0) -> bool:
+        """Wait until that many calls have arrived since the last reset; return whether they have."""
+        return bool(await eventually(lambda: len(self.calls) >= count, within))
 
     async def stop(self) -> None:
         """Close the listener and every connection: callers are refused from now on."""
@@ -114,4 +120,6 @@ def _parse(head: bytes) -> Call:
     first, *rest = head.decode("latin-1").split("\r\n")
     method, path, _ = first.split(" ", 2)
     pairs = (line.split(":", 1) for line in rest if ":" in line)
-    return Call(method, path, {key.strip().lower(): value.strip() for key, value in pairs}, time.monotonic())
+    return Call(
+        method, path, {key.strip().lower(): value.strip() for key, value in pairs}, time.monotonic()
+    )

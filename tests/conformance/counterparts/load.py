@@ -31,7 +31,13 @@ class Outcome:
     def bad(self) -> list[str]:
         """Return each kind of outcome that is not a 2xx, with its count."""
         found = Counter(self.lost)
-        found.update({f"status {code}": count for code, count in self.statuses.items() if not 200 <= code < 300})
+        found.update(
+            {
+                f"status {code}": count
+                for code, count in self.statuses.items()
+                if not 200 <= code < 300
+            }
+        )
         return [f"{count} x {what}" for what, count in found.most_common()]
 
 
@@ -41,7 +47,9 @@ class Load:
     A client follows `Connection: close` and never repeats a request: one without an answer is counted as lost.
     """
 
-    def __init__(self, client: Client, target: Callable[[int], str], rate: float = 300, workers: int = 12) -> None:
+    def __init__(
+        self, client: Client, target: Callable[[int], str], rate: float = 300, workers: int = 12
+    ) -> None:
         self._client, self._target = client, target
         self._interval, self._workers = workers / rate, workers
         self._stopping = asyncio.Event()

@@ -21,7 +21,9 @@ def find_binaries() -> Path | None:
     found = shutil.which("initdb")
     candidates = [Path(found).resolve().parent] if found else []
     candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    return next((path for path in candidates if all((path / name).exists() for name in _PROGRAMS)), None)
+    return next(
+        (path for path in candidates if all((path / name).exists() for name in _PROGRAMS)), None
+    )
 
 
 class Postgres:
@@ -47,8 +49,18 @@ class Postgres:
         if self._user:
             for path in (self._directory, secret):
                 shutil.chown(path, self._user)
-        initdb = [str(self._binaries / "initdb"), "-D", str(self._directory / "data"), "-U", USER, "-A", "scram-sha-256"]
-        done = await run([*initdb, "--pwfile", str(secret), "-N", "-E", "UTF8"], self._env(), "/", 30, self._user)
+        initdb = [
+            str(self._binaries / "initdb"),
+            "-D",
+            str(self._directory / "data"),
+            "-U",
+            USER,
+            "-A",
+            "scram-sha-256",
+        ]
+        done = await run(
+            [*initdb, "--pwfile", str(secret), "-N", "-E", "UTF8"], self._env(), "/", 30, self._user
+        )
         if done.returncode != 0:
             raise StartError("initdb failed", done.tail())
         await self.restart()
@@ -70,7 +82,7 @@ class Postgres:
             argv += ["-c", f"{key}={value}"]
         self._process = Process(argv, self._env(), "/", self._user)
         await self._process.start()
-        if not await eventually(lambda: self._answers(), timeout=15, interval=0.05):
+        if not await eventually(lambda: self._answers(), within=15, interval=0.05):
             raise StartError("PostgreSQL did not come up", self._process.tail())
 
     async def _answers(self) -> bool:
@@ -83,7 +95,17 @@ class Postgres:
         Raises:
             StartError: the server refused the statement.
         """
-        argv = [str(self._binaries / "psql"), "-h", "127.0.0.1", "-p", str(self.port), "-U", USER, "-d", database]
+        argv = [
+            str(self._binaries / "psql"),
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-U",
+            USER,
+            "-d",
+            database,
+        ]
         done = await run([*argv, "-v", "ON_ERROR_STOP=1", "-qAtX", "-c", sql], self._env(), "/")
         if done.returncode != 0:
             raise StartError(f"SQL failed: {sql[:80]}", done.tail())
@@ -132,4 +154,9 @@ class Postgres:
                 shutil.rmtree(self._directory, ignore_errors=True)
 
     def _env(self) -> dict[str, str]:
-        return {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "PGPASSWORD": self.password, "TZ": "UTC"}
+        return {
+            "PATH": os.environ["PATH"],
+            "LC_ALL": "C.UTF-8",
+            "PGPASSWORD": self.password,
+            "TZ": "UTC",
+        }

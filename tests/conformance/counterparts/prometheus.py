@@ -35,16 +35,20 @@ class Prometheus:
         self._directory = Path(tempfile.mkdtemp(prefix="conformance-prometheus-"))
         config = self._directory / "prometheus.yml"
         config.write_text(_CONFIG.format(port=self.target_port))
-        argv = [program, f"--config.file={config}", f"--storage.tsdb.path={self._directory / 'data'}"]
+        argv = [
+            program,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={self._directory / 'data'}",
+        ]
         address = f"--web.listen-address=127.0.0.1:{self.client.port}"
         self._process = Process([*argv, address], {"PATH": os.environ["PATH"]}, self._directory)
         await self._process.start()
-        if not await eventually(self._ready, timeout=15, interval=0.1):
+        if not await eventually(self._ready, within=15, interval=0.1):
             raise StartError("Prometheus did not come up", self._process.tail())
 
     async def _ready(self) -> bool:
         try:
-            return (await self.client.get("/-/ready", timeout=1)).status == 200
+            return (await self.client.get("/-/ready", within=1)).status == 200
         except WireError:
             return False
 

@@ -23,11 +23,20 @@ class Redis:
         program = shutil.which("redis-server")
         if program is None:
             raise StartError("Redis is not installed: redis-server was not found")
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        options = [
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ]
         argv = [program, *options, "--requirepass", self.password, "--dir", tempfile.gettempdir()]
         self._process = Process(argv, {"PATH": os.environ["PATH"]}, "/")
         await self._process.start()
-        if not await eventually(self._answers, timeout=10):
+        if not await eventually(self._answers, within=10):
             raise StartError("Redis did not come up", self._process.tail())
 
     async def _answers(self) -> bool:
