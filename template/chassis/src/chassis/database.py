@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -245,8 +245,17 @@ def _unavailable() -> ServiceUnavailable:
 
 
 async def _release(session: AsyncSession) -> None:
-    # Without the bound, the rollback of a failed or cancelled request would wait for a database that hangs. A
-    # rollback that is cut off throws its connection away; whatever it raises, the transaction is over.
+    try:
+        # Not left to close(): after a COMMIT that failed it takes the transaction for ended, and SQLite's is not.
+        if session.in_transaction():
+            await _bounded(session.rollback())
+    finally:
+        await _bounded(session.close())
+
+
+async def _bounded(end: Awaitable[None]) -> None:
+    # Without the bound, the rollback of a failed or cancelled request would wait for a database that hangs. One that is
+    # cut off throws its connection away; whatever it raises, the transaction is over.
     with contextlib.suppress(TimeoutError, OSError, exc.SQLAlchemyError):
         async with asyncio.timeout(ROLLBACK_TIMEOUT):
-            await session.close()
+            await end
