@@ -4,9 +4,10 @@ CORS does not protect the service from requests; it tells browsers which pages m
 """
 
 from fastapi import FastAPI
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import Message, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from chassis.errors import error_response
 from chassis.settings import ChassisSettings
@@ -29,40 +30,23 @@ def install(app: FastAPI, settings: ChassisSettings) -> None:
 
 
 class Cors(CORSMiddleware):
-    """Starlette's CORS, with `Vary: Origin` everywhere and refused preflights in the standard body.
+    """Starlette's CORS, with refused preflights in the standard error body.
 
-    Without `Vary` a shared cache may hand the answer made for one origin, or for none, to another
-    (Fetch, 3.2.3).
+    Starlette puts `Vary: Origin` on every response (since 1.10), also when no origin was sent: else a
+    shared cache may hand the answer made for one origin, or for none, to another (Fetch, 3.2.3).
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+        if scope["type"] == "http" and scope["method"] == "OPTIONS":
+            headers = Headers(scope=scope)
+            if "origin" in headers and "access-control-request-method" in headers:
+                await self._preflight(scope, headers)(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
 
-        async def send_varying(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                _vary_by_origin(message)
-            await send(message)
-
-        headers = Headers(scope=scope)
-        if scope["method"] == "OPTIONS" and _is_preflight(headers):
-            response = self.preflight_response(headers)
-            if response.status_code >= 400:
-                kept = {k: v for k, v in response.headers.items() if not k.startswith("content-")}
-                response = error_response(scope, 400, bytes(response.body).decode(), headers=kept)
-            await response(scope, receive, send_varying)
-        else:
-            await super().__call__(scope, receive, send_varying)
-
-
-def _is_preflight(headers: Headers) -> bool:
-    return "origin" in headers and "access-control-request-method" in headers
-
-
-def _vary_by_origin(start: Message) -> None:
-    start.setdefault("headers", [])
-    headers = MutableHeaders(scope=start)
-    varies = ",".join(headers.getlist("vary")).lower().split(",")
-    if "origin" not in [name.strip() for name in varies]:
-        headers.add_vary_header("Origin")
+    def _preflight(self, scope: Scope, headers: Headers) -> Response:
+        response = self.preflight_response(headers)
+        if response.status_code < 400:
+            return response
+        kept = {k: v for k, v in response.headers.items() if not k.startswith("content-")}
+        return error_response(scope, 400, bytes(response.body).decode(), headers=kept)

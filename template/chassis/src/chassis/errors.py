@@ -31,9 +31,7 @@ UNEXPECTED = "An unexpected error occurred"
 _STANDARD = "chassis.standard_error"
 _BODILESS = frozenset({204, 205, 304})
 _BODY = frozenset({"http.response.body", "http.response.pathsend"})
-_OF_THE_BODY = frozenset(
-    {b"content-type", b"content-length", b"content-encoding", b"transfer-encoding"}
-)
+_OF_THE_BODY = (b"content-type", b"content-length", b"content-encoding", b"transfer-encoding")
 _LONGEST_LOCATION = 100
 # Messages of these kinds may repeat what was sent: `int("hunter2")` in a validator does.
 _REPEATS_INPUT = frozenset({"value_error", "assertion_error", "union_tag_invalid"})
