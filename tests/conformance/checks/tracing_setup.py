@@ -12,7 +12,7 @@ from conformance.checks.common import TRACE_ID, body_problems
 from conformance.checks.settings import refusal
 from conformance.process import free_port
 from conformance.registry import check, expect, expect_all
-from conformance.rig import Rig
+from conformance.rig import Rig, new_trace
 
 ROUNDS, SLICE = 12, 25
 
@@ -127,3 +127,17 @@ async def bad_collectors(bench: Bench) -> str:
         f"{name} {medians[name]:.2f} ms (stops in {stops[name]:.1f} s)" for name in rigs
     )
     return f"median latency: {shown}"
+
+
+@check("H4", "spans that wait are flushed at the end", needs={"process"}, own=True)
+async def flushed(bench: Bench) -> str:
+    async with bench.fresh({"OTEL_BSP_SCHEDULE_DELAY": "60000"}) as rig:
+        trace_id, parent = new_trace()
+        await rig.client.get("/nothing-here", headers={"traceparent": parent})
+        assert rig.process is not None
+        rig.process.send(signal.SIGINT)
+        code = await rig.process.wait(15)
+        spans = await rig.collector.trace(trace_id, within=1)
+    expect(code == 0, f"exit code {code}")
+    expect(spans, "the span of the last request was lost: nothing is flushed at the end")
+    return "the last request's span arrived at shutdown, exit 0"
