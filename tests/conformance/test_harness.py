@@ -37,7 +37,8 @@ def descendants(pid: int) -> set[tuple[int, str]]:
         except OSError:
             continue
         stats[int(entry.parent.name)] = (int(fields[1]), fields[19], fields[0])
-    below, border = set(), {pid}
+    below: set[int] = set()
+    border = {pid}
     while border:
         border = {child for child, (parent, _, _) in stats.items() if parent in border} - below
         below |= border
