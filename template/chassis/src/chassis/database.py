@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,6 +43,8 @@ TEMPORARY_SQLSTATES = ("08", "40", "53", "57P")
 TEMPORARY_SQLITE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN)
 
 logger = logging.getLogger(__name__)
+
+_migrating = threading.Lock()  # Alembic's context is one per process
 
 
 def _database_url(value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
@@ -191,7 +194,8 @@ def migrate(settings: DatabaseSettings, scripts: Path = Path("migrations")) -> N
     """
     config = Config(attributes={"settings": settings})
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
-    command.upgrade(config, "head")
+    with _migrating:
+        command.upgrade(config, "head")
 
 
 @contextlib.asynccontextmanager

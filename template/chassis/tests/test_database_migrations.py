@@ -1,0 +1,125 @@
+"""S5: migrations run from code, one replica at a time, and say clearly when the database is away."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from alembic.util import CommandError
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from chassis.configuration import load
+from chassis.database import Database, DatabaseSettings, migrate, migration_connection
+from chassis.errors import ServiceUnavailable
+from chassis.service import read
+from chassis.tracing import Tracing
+
+ENV = """
+import asyncio
+from alembic import context
+from chassis.database import migration_connection
+
+def upgrade(connection):
+    context.configure(connection=connection, version_table="{versions}")
+    with context.begin_transaction():
+        context.run_migrations()
+
+async def run():
+    async with migration_connection(context.config.attributes["settings"]) as connection:
+        await connection.run_sync(upgrade)
+
+asyncio.run(run())
+"""
+
+REVISION = """
+from alembic import op
+revision = "1"
+down_revision = None
+
+def upgrade():
+    op.execute("{statement}")
+"""
+
+
+@pytest.fixture
+def table() -> str:
+    return f"t{uuid4().hex}"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> DatabaseSettings:
+    url = os.environ.get("TEST_DATABASE_URL") or f"sqlite+aiosqlite:///{tmp_path}/test.db"
+    return load(DatabaseSettings, _env_file=None, database_url=url)
+
+
+@pytest.fixture
+def scripts(tmp_path: Path, table: str) -> Path:
+    scripts = tmp_path / "100% migrations"
+    (scripts / "versions").mkdir(parents=True)
+    (scripts / "env.py").write_text(ENV.format(versions=f"{table}_versions"))
+    write(scripts, f"CREATE TABLE {table} (a INT)")
+    return scripts
+
+
+def write(scripts: Path, statement: str) -> None:
+    (scripts / "versions" / "1.py").write_text(REVISION.format(statement=statement))
+
+
+async def rows(settings: DatabaseSettings, statement: str) -> list[Any]:
+    database = Database(settings, Tracing(read(), settings))
+    async with database.transaction() as session:
+        found = list(await session.scalars(text(statement)))
+    await database.aclose()
+    return found
+
+
+@pytest.mark.criterion("S5")
+async def test_migrations_are_applied_once(
+    settings: DatabaseSettings, scripts: Path, table: str
+) -> None:
+    for _ in range(2):
+        await asyncio.to_thread(migrate, settings, scripts)
+    assert await rows(settings, f"SELECT a FROM {table}") == []  # noqa: S608
+    assert await rows(settings, f"SELECT version_num FROM {table}_versions") == ["1"]  # noqa: S608
+
+
+async def test_a_migration_that_fails_says_why(settings: DatabaseSettings, scripts: Path) -> None:
+    write(scripts, "CREATE NONSENSE")
+    with pytest.raises(DBAPIError, match=r"(?i)syntax"):
+        await asyncio.to_thread(migrate, settings, scripts)
+
+
+async def test_nothing_is_found_where_nothing_is(
+    settings: DatabaseSettings, tmp_path: Path
+) -> None:
+    with pytest.raises(CommandError):
+        await asyncio.to_thread(migrate, settings, tmp_path / "nowhere")
+
+
+@pytest.mark.criterion("S2")
+async def test_a_database_that_is_away_is_told_without_its_address(
+    scripts: Path, unused_tcp_port: int
+) -> None:
+    url = f"postgresql://user:hunter2@127.0.0.1:{unused_tcp_port}/db"
+    settings = load(DatabaseSettings, _env_file=None, database_url=url)
+    with pytest.raises(ServiceUnavailable) as refused:
+        await asyncio.to_thread(migrate, settings, scripts)
+    assert str(refused.value) == "The database is not available right now"
+    assert "hunter2" not in repr(refused.value.__cause__)
+
+
+@pytest.mark.skipif("TEST_DATABASE_URL" not in os.environ, reason="needs TEST_DATABASE_URL")
+async def test_replicas_wait_for_each_other(
+    settings: DatabaseSettings, scripts: Path, table: str
+) -> None:
+    async with migration_connection(settings):
+        other = asyncio.create_task(asyncio.to_thread(migrate, settings, scripts))
+        waiting = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        async with asyncio.timeout(10):
+            while not await rows(settings, waiting):  # noqa: ASYNC110  # a server sends no event
+                await asyncio.sleep(0)
+    await other
+    assert await rows(settings, f"SELECT version_num FROM {table}_versions") == ["1"]  # noqa: S608
