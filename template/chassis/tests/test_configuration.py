@@ -234,7 +234,9 @@ class TestEffective:
         assert shown["OTEL_EXPORTER_OTLP_ENDPOINT"].endswith("@collector:4317")
 
     def test_can_be_read_back(self, home: Path) -> None:
-        before = dict(effective(load(Settings, max_body_bytes=123_456_789, drain_seconds=0.25)))
+        before = dict(
+            effective(load(Settings, max_body_bytes=123_456_789, drain_seconds=0.1234567))
+        )
         (home / ".env").write_text("\n".join(f"{k}={v}" for k, v in before.items()), "utf-8")
 
         assert dict(effective(load(Settings))) == before

@@ -191,7 +191,8 @@ class TestMountedApplications:
         app.mount("/fastapi", sub)
         app.mount("/starlette", Starlette(routes=[Route("/only-get", hand_made)]))
         app.mount("/plain", plain_application)
-        app.router.routes.append(Mount("/routes", routes=[Route("/only-get", hand_made)]))
+        routes = [Route("/only-get", hand_made), Route("/own-405", refuse_method)]
+        app.router.routes.append(Mount("/routes", routes=routes))
         app.add_route("/hand-made", hand_made)
         async with connect(app) as client:
             yield client
@@ -207,6 +208,7 @@ class TestMountedApplications:
             ("POST", "/starlette/only-get", 405),
             ("GET", "/routes/nowhere", 404),
             ("POST", "/routes/only-get", 405),
+            ("GET", "/routes/own-405", 405),
             ("GET", "/plain/", 418),
             ("GET", "/hand-made", 400),
             ("GET", "/starlette/only-get", 400),
@@ -254,6 +256,10 @@ class TestMountedApplications:
 
 async def hand_made(request: Request) -> Response:
     return JSONResponse({"reason": SECRET}, 400)
+
+
+async def refuse_method(request: Request) -> Response:
+    raise HTTPException(405)
 
 
 async def plain_application(scope: Scope, receive: Receive, send: Send) -> None:

@@ -152,7 +152,7 @@ class TestTimeout:
         assert cancelled.is_set()
 
     async def test_what_a_handler_makes_of_it_comes_too_late(
-        self, app: FastAPI, client: httpx2.AsyncClient
+        self, app: FastAPI, client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
     ) -> None:
         @app.get("/answer")
         async def answer() -> str:
@@ -169,8 +169,10 @@ class TestTimeout:
             except asyncio.CancelledError:
                 raise RuntimeError("connection lost") from None
 
-        for path in ("/answer", "/fail"):
-            standard(await client.get(path), 503)
+        standard(await client.get("/answer"), 503)
+        assert "unhandled_exception" not in caplog.messages
+        standard(await client.get("/fail"), 503)
+        assert caplog.messages.count("unhandled_exception") == 1
 
     async def test_does_not_end_a_response_that_has_begun(
         self, app: FastAPI, client: httpx2.AsyncClient
