@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -23,14 +24,25 @@ class StartError(Exception):
         self.output = tuple(output)
 
 
-def free_port(below: int = 64000) -> int:
-    """Return a port of the loopback interface that nobody uses now; low enough for a metrics port 1000 above it."""
+def free_port() -> int:
+    """Return a port that nobody uses, and whose neighbour 1000 above, for metrics, is free as well.
+
+    It lies below the range from which the system takes ports for outgoing connections: one of those must not take
+    it before the service does.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port < below:
+        port = 10_000 + secrets.randbelow(20_000)
+        if _is_free(port) and _is_free(port + 1000):
             return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 async def eventually(
