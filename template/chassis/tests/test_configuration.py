@@ -239,6 +239,7 @@ class TestEffective:
         )
         (home / ".env").write_text("\n".join(f"{k}={v}" for k, v in before.items()), "utf-8")
 
+        assert (before["MAX_BODY_BYTES"], before["DRAIN_SECONDS"]) == ("123456789", "0.1234567")
         assert dict(effective(load(Settings))) == before
 
 
