@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -55,6 +56,13 @@ def settings(tmp_path: Path) -> DatabaseSettings:
     return load(DatabaseSettings, _env_file=None, database_url=url)
 
 
+@pytest.fixture(autouse=True)
+async def _cleared(settings: DatabaseSettings, table: str) -> AsyncIterator[None]:
+    yield
+    for name in (table, f"{table}_versions"):
+        await rows(settings, f"DROP TABLE IF EXISTS {name}")
+
+
 @pytest.fixture
 def scripts(tmp_path: Path, table: str) -> Path:
     scripts = tmp_path / "100% migrations"
@@ -71,7 +79,8 @@ def write(scripts: Path, statement: str) -> None:
 async def rows(settings: DatabaseSettings, statement: str) -> list[Any]:
     database = Database(settings, Tracing(read(), settings))
     async with database.transaction() as session:
-        found = list(await session.scalars(text(statement)))
+        result: Any = await session.execute(text(statement))
+        found = list(result.scalars()) if result.returns_rows else []
     await database.aclose()
     return found
 

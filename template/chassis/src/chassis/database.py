@@ -190,7 +190,7 @@ def migrate(settings: DatabaseSettings, scripts: Path = Path("migrations")) -> N
     Raises:
         ServiceUnavailable: the database cannot be reached; the message holds no address.
     """
-    # Imported here: 0.3 s that no deployed service has to pay at its start, and a list of plugins that nobody asked for.
+    # Imported here: 0.3 s that no deployed service pays at its start, and a list of plugins that nobody asked for.
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
     from alembic import command
     from alembic.config import Config
