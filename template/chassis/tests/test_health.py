@@ -87,6 +87,7 @@ async def test_not_ready_is_a_standard_503_that_gives_nothing_away(
         response = await client.get("/health/ready")
     assert response.status_code == 503
     assert response.headers["Retry-After"] == "1"
+    assert response.headers["Cache-Control"] == "no-store"
     assert response.json() == {
         "error": "Service Unavailable",
         "message": "Not ready",
@@ -112,8 +113,9 @@ async def test_probes_are_not_stored_allow_head_and_are_not_documented(
 
 @pytest.mark.criterion("H4")
 async def test_draining_answers_at_once_and_asks_nobody(
-    make_app: MakeApp, connect: Connect
+    make_app: MakeApp, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(health, "CACHE_SECONDS", 0)
     app = make_app()
     asked: list[None] = []
 
@@ -187,6 +189,26 @@ async def test_a_round_is_shared_and_cached_briefly(checks: Health, clock: Any) 
     clock.advance(health.CACHE_SECONDS)
     await checks.report()
     assert len(rounds) == 2
+
+
+@pytest.mark.criterion("H2")
+async def test_a_round_that_takes_long_is_not_started_again(checks: Health, clock: Any) -> None:
+    rounds: list[None] = []
+    go = asyncio.Event()
+
+    async def wait() -> None:
+        rounds.append(None)
+        await go.wait()
+
+    checks.add_check("database", wait)
+    first = asyncio.create_task(checks.report())
+    await asyncio.sleep(0)
+    clock.advance(health.CACHE_SECONDS * 2)
+    second = asyncio.create_task(checks.report())
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(first, second)
+    assert len(rounds) == 1
 
 
 @pytest.mark.criterion("H2")

@@ -50,7 +50,7 @@ async def test_one_that_fails_or_hangs_does_not_keep_the_others(
         await asyncio.Event().wait()
 
     caplog.set_level(logging.ERROR)
-    async with Resources() as resources:
+    async with asyncio.timeout(2), Resources() as resources:
         resources.push("database", closing("database", closed))
         resources.push("cache", fail)
         resources.push("dependencies", hang, timeout=0.01)

@@ -101,7 +101,8 @@ async def test_closing_ends_the_tries(
     monkeypatch.setattr(migrations, "migrate", migrate)
     migration = make(make_settings())
     await migration.start()
-    await migration.aclose()
+    async with asyncio.timeout(2):
+        await migration.aclose()
     assert migration._task is not None
     assert migration._task.done()
 

@@ -1,5 +1,6 @@
 """Trace context in and out, ids on everything, spans without secrets, a bounded end."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -305,7 +306,8 @@ class Recorder(SpanProcessor):
 async def test_a_collector_that_hangs_does_not_hold_the_end(make_settings: MakeSettings) -> None:
     tracing, processor = Tracing(service.read(), make_settings()), Recorder()
     tracing.add_processor(processor)
-    await tracing.shutdown(seconds=0.01)
+    async with asyncio.timeout(2):
+        await tracing.shutdown(seconds=0.01)
     assert processor.stopped == 0
     processor.blocked.set()
 
@@ -313,9 +315,12 @@ async def test_a_collector_that_hangs_does_not_hold_the_end(make_settings: MakeS
 @pytest.mark.criterion("T5")
 async def test_the_end_waits_for_the_flush(make_settings: MakeSettings) -> None:
     tracing, processor = Tracing(service.read(), make_settings()), Recorder()
-    processor.blocked.set()
     tracing.add_processor(processor)
-    await tracing.shutdown()
+    end = asyncio.create_task(tracing.shutdown())
+    await asyncio.sleep(0)
+    assert not end.done()
+    processor.blocked.set()
+    await end
     assert processor.stopped == 1
 
 
