@@ -1,9 +1,9 @@
 """D1, D2 and the settings, on the embedded database."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy import text
-from sqlalchemy.exc import DisconnectionError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis import database as module
@@ -40,7 +40,7 @@ def settings(**overrides: Any) -> DatabaseSettings:
     return load(DatabaseSettings, _env_file=None, **overrides)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def opened(
     url: str, **overrides: Any
 ) -> AsyncIterator[tuple[Database, InMemorySpanExporter]]:
@@ -180,6 +180,24 @@ async def test_the_end_of_an_outage_is_logged(
 
 async def _refuse(session: AsyncSession) -> None:
     raise ConnectionRefusedError
+
+
+@pytest.mark.criterion("H2")
+@pytest.mark.parametrize(("sqlstate", "healthy"), [("53300", True), ("28P01", False)])
+async def test_a_full_server_is_not_down(
+    database: Database, monkeypatch: pytest.MonkeyPatch, sqlstate: str, healthy: bool
+) -> None:
+    class Refused(Exception):
+        pass
+
+    def connect() -> None:
+        refused = Refused()
+        refused.sqlstate = sqlstate  # type: ignore[attr-defined]
+        raise DBAPIError("SELECT 1", None, refused)
+
+    monkeypatch.setattr(database, "_probe", SimpleNamespace(connect=connect))
+    with contextlib.nullcontext() if healthy else pytest.raises(DBAPIError):
+        await database.check()
 
 
 @pytest.fixture
