@@ -16,6 +16,7 @@ from tests.harness import (
     BARE,
     COMBINATIONS,
     DEFAULT,
+    FEATURES,
     ROOT,
     Answers,
     Renderer,
@@ -67,9 +68,6 @@ def test_combination_renders(answers: Answers, rendered: Rendered) -> None:
             tomllib.loads(text)
         elif name.endswith((".yml", ".yaml")):
             list(yaml.safe_load_all(text))
-    systems = {"github" if name.startswith(".github/") else "" for name in found}
-    systems |= {"gitlab" if name == ".gitlab-ci.yml" else "" for name in found}
-    assert systems <= {"", answers["ci"]}
 
 
 @every_combination
@@ -88,6 +86,21 @@ def test_feature_that_is_off_leaves_no_trace(answers: Answers, rendered: Rendere
                 text = re.sub(ALLOWED[name], "", text)
             found = re.search(words, text, re.IGNORECASE)
             assert not found, f"{name} mentions {found.group()!r} with {feature} off"
+
+
+@pytest.mark.parametrize("ci", FEATURES["ci"])
+def test_only_the_chosen_ci_is_there(ci: str, renderer: Renderer, tmp_path: Path) -> None:
+    """Whatever the template has for one system is left out for the others."""
+    template = tmp_path / "template"
+    shutil.copytree(renderer.template, template)
+    (template / "template/.github/workflows").mkdir(parents=True, exist_ok=True)
+    (template / "template/.github/workflows/extra.yml").write_text("on: push\n")
+    (template / "template/.gitlab-ci.yml").write_text("stages: []\n")
+    git(template, "add", "--all")
+    git(template, "commit", "--quiet", "--allow-empty", "--message=Add pipelines")
+    found = files(Renderer(template)(tmp_path / "service", {"ci": ci}))
+    assert any(name.startswith(".github/") for name in found) == (ci == "github")
+    assert (".gitlab-ci.yml" in found) == (ci == "gitlab")
 
 
 @pytest.mark.parametrize("feature", TRACES)
