@@ -1,0 +1,73 @@
+"""S2 and S3: which databases a service takes, and how it says no to others."""
+
+from typing import Any
+
+import pytest
+
+from chassis import database as module
+from chassis.configuration import ConfigurationError, load
+from chassis.database import DatabaseSettings
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in DatabaseSettings.model_fields:
+        monkeypatch.delenv(field.upper(), raising=False)
+
+
+def settings(**overrides: Any) -> DatabaseSettings:
+    return load(DatabaseSettings, _env_file=None, **overrides)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "postgres://user:p%40ss@db:5432/name?sslmode=require",
+        "postgresql://user:p%40ss@db:5432/name?sslmode=require",
+        "postgresql+asyncpg://user:p%40ss@db:5432/name?sslmode=require",
+    ],
+)
+def test_the_ways_to_write_a_postgresql_url_mean_the_same(given: str) -> None:
+    url = settings(database_url=given).database_url
+    assert url is not None
+    expected = "postgresql+asyncpg://user:p%40ss@db:5432/name?sslmode=require"
+    assert url.get_secret_value() == expected
+
+
+@pytest.mark.criterion("S2")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "hunter2",
+        "mysql://user:hunter2@db/name",
+        "postgresql://user:hunter2@db:port/name",
+        "sqlite+aiosqlite://",
+        "sqlite+aiosqlite:///:memory:",
+        "sqlite:///hunter2.db",
+    ],
+)
+def test_a_wrong_url_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        settings(database_url=url)
+    assert [problem.variable for problem in refused.value.problems] == ["DATABASE_URL"]
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.criterion("S3")
+@pytest.mark.parametrize("url", [None, "sqlite+aiosqlite:///app.db"])
+def test_a_deployed_service_needs_postgresql(url: str | None) -> None:
+    with pytest.raises(ConfigurationError, match="DATABASE_URL: "):
+        settings(
+            database_url=url,
+            environment="production",
+            allowed_origins="https://app.example.com",
+        )
+
+
+def test_the_pool_cannot_be_larger_at_least_than_at_most() -> None:
+    with pytest.raises(ConfigurationError, match="DB_POOL_MAX_SIZE: must not be smaller"):
+        settings(db_pool_min_size=6, db_pool_max_size=5)
+
+
+def test_development_has_a_database_in_a_file() -> None:
+    assert str(module._url(settings())) == "sqlite+aiosqlite:///app.db"
