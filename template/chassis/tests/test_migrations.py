@@ -101,8 +101,9 @@ async def test_closing_ends_the_tries(
     monkeypatch.setattr(migrations, "migrate", migrate)
     migration = make(make_settings())
     await migration.start()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(2) as limit:
         await migration.aclose()
+    assert not limit.expired()
     assert migration._task is not None
     assert migration._task.done()
 
