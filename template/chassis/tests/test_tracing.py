@@ -1,7 +1,5 @@
 """Trace context in and out, ids on everything, spans without secrets, a bounded end."""
 
-import asyncio
-import threading
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -10,13 +8,10 @@ import httpx2
 import pytest
 from fastapi import FastAPI, HTTPException
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from chassis import service
 from chassis.errors import AppError
-from chassis.tracing import Tracing
 
 Connect = Callable[[FastAPI], AbstractAsyncContextManager[httpx2.AsyncClient]]
 MakeApp = Callable[..., FastAPI]
@@ -263,65 +258,6 @@ async def test_probes_are_not_traced_by_exact_path(
         for path in ("/health/live", "/health/ready", "/health/live-stream"):
             assert (await client.get(path)).headers["X-Trace-ID"]
     assert [s.name for s in spans.get_finished_spans()] == ["GET /health/live-stream"]
-
-
-@pytest.mark.criterion("T3")
-def test_the_resource_says_who_and_where(make_settings: MakeSettings) -> None:
-    facts = service.read()
-    attributes = Tracing(facts, make_settings())._sdk.resource.attributes  # type: ignore[union-attr]
-    assert attributes["service.name"] == facts.name
-    assert attributes["service.version"] == facts.version
-    assert attributes["deployment.environment.name"] == "development"
-    assert attributes["service.instance.id"]
-    assert attributes["host.name"]
-
-
-@pytest.mark.criterion("T3")
-@pytest.mark.parametrize(("overrides", "name"), [({}, "b"), ({"otel_service_name": "a"}, "a")])
-def test_the_standard_variables_go_before_ours(
-    make_settings: MakeSettings, overrides: dict[str, str], name: str
-) -> None:
-    attributes_given = "service.name=b,k8s.pod.name=p%201"
-    settings = make_settings(otel_resource_attributes=attributes_given, **overrides)
-    tracing = Tracing(service.read(), settings)
-    attributes = tracing._sdk.resource.attributes  # type: ignore[union-attr]
-    assert (attributes["service.name"], attributes["k8s.pod.name"]) == (name, "p 1")
-
-
-class Recorder(SpanProcessor):
-    """Counts shutdowns; `blocked` holds each until it is set."""
-
-    def __init__(self) -> None:
-        self.blocked = threading.Event()
-        self.stopped = 0
-
-    def on_end(self, span: ReadableSpan) -> None: ...
-
-    def shutdown(self) -> None:
-        self.blocked.wait()
-        self.stopped += 1
-
-
-@pytest.mark.criterion("T5")
-async def test_a_collector_that_hangs_does_not_hold_the_end(make_settings: MakeSettings) -> None:
-    tracing, processor = Tracing(service.read(), make_settings()), Recorder()
-    tracing.add_processor(processor)
-    async with asyncio.timeout(2):
-        await tracing.shutdown(seconds=0.01)
-    assert processor.stopped == 0
-    processor.blocked.set()
-
-
-@pytest.mark.criterion("T5")
-async def test_the_end_waits_for_the_flush(make_settings: MakeSettings) -> None:
-    tracing, processor = Tracing(service.read(), make_settings()), Recorder()
-    tracing.add_processor(processor)
-    end = asyncio.create_task(tracing.shutdown())
-    await asyncio.sleep(0)
-    assert not end.done()
-    processor.blocked.set()
-    await end
-    assert processor.stopped == 1
 
 
 @pytest.mark.criterion("T2")

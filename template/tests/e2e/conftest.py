@@ -37,7 +37,7 @@ class Process:
     def __init__(self, environment: dict[str, str], arguments: tuple[str, ...] = ()) -> None:
         self.lines: list[dict[str, Any]] = []
         self._queue: Queue[str | None] = Queue()
-        self._process = subprocess.Popen(  # noqa: S603  # our own program
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "app", *arguments],
             cwd=ROOT,
             env=environment,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import httpx2
 import pytest
 from fastapi import FastAPI, HTTPException, Request
 from opentelemetry import trace
@@ -17,7 +18,15 @@ from app.main import create_app
 from chassis.errors import AppError
 
 MakeSettings = Callable[..., Any]
-MakeClient = Callable[[Any], AbstractAsyncContextManager[Any]]
+
+
+class Client(httpx2.AsyncClient):
+    """What `make_client` gives."""
+
+    app: FastAPI
+
+
+MakeClient = Callable[[Any], AbstractAsyncContextManager[Client]]
 ORIGIN = "http://localhost:3000"
 
 pytestmark = pytest.mark.criterion("X2")

@@ -35,8 +35,8 @@ class Chassis:
 def install(app: FastAPI, settings: ChassisSettings) -> Chassis:
     """Turn the improvements on. Each line can stand alone.
 
-    Middleware runs in reverse order: the observer, installed last, sees everything; the error boundary
-    is innermost, so that its answers get their CORS headers and are counted.
+    Middleware runs in reverse order: the observer, installed last, sees everything; the error
+    boundary is innermost, so that its answers get their CORS headers and are counted.
     """
     facts = service.read()
     lifecycle = Lifecycle()

@@ -1,7 +1,7 @@
 """Improvement 2: the same metric names, types and labels in every service.
 
-Each application has its own registry; nothing is registered process-wide. Children are looked up once
-per label set and kept, since `labels()` on every request costs more than the observation itself.
+Each application has its own registry; nothing is registered process-wide. Children are looked up
+once per label set and kept, since `labels()` on every request costs more than the observation.
 """
 
 import functools

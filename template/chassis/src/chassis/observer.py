@@ -174,8 +174,10 @@ class _Observation:
     def _log(self, route: str, seconds: float) -> None:
         if self.probe:
             level = logging.DEBUG
+        elif self.status >= 500:
+            level = logging.ERROR
         else:
-            level = logging.ERROR if self.status >= 500 else logging.INFO
+            level = logging.INFO
         if not access_log.isEnabledFor(level):
             return
         client = self.scope.get("client")

@@ -1,8 +1,8 @@
 """The route template that a request was matched to.
 
-Since FastAPI 0.137 `scope["route"].path` lacks the prefixes of included routers; the full path is in
-a private place of the scope. Everything that knows this place is in this module, and its tests pin the
-behaviour.
+Since FastAPI 0.137 `scope["route"].path` lacks the prefixes of included routers; the full path is
+in a private place of the scope. Everything that knows this place is in this module, and its tests
+pin the behaviour.
 """
 
 from collections.abc import Sequence

@@ -58,8 +58,8 @@ def _config(app: ASGIApp, settings: ChassisSettings, port: int) -> uvicorn.Confi
 class DrainingServer(uvicorn.Server):
     """Goes on serving for `DRAIN_SECONDS` after SIGTERM, while readiness already says no.
 
-    uvicorn alone closes its listener at once, before load balancers can know. SIGINT skips the drain, a
-    second signal forces. The signal is not raised again at the end: an orderly stop exits with 0.
+    uvicorn alone closes its listener at once, before load balancers can know. SIGINT skips the drain,
+    a second signal forces. The signal is not raised again at the end: an orderly stop exits 0.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class DrainingServer(uvicorn.Server):
             self.exit_code = 128 + sig
             return
         self._signalled = True
-        # Python runs signal handlers between any two bytecodes, the loop this between two callbacks.
+        # Python runs signal handlers between any two bytecodes; the loop, this between callbacks.
         self._loop.call_soon_threadsafe(self._drain, sig)
 
     def _drain(self, sig: int) -> None:
