@@ -98,8 +98,10 @@ def stack(
 ) -> Iterator[Stack]:
     """The slim profile with the built image."""
     cache = pytestconfig.cache.mkdir("stand-ins")
-    for name, standin in (("postgres", standins.POSTGRESQL), ("redis", standins.REDIS)):
-        docker.provide(compose_image(deployed, name), standin, cache)
+    postgres, redis = (compose_image(deployed, name) for name in ("postgres", "redis"))
+    docker.provide(postgres, standins.SERVERS, cache)
+    if docker.own:
+        docker.docker("tag", postgres, redis)
     stack = Stack(deployed, docker.environment, free_port)
     try:
         stack.compose("up", "--detach", "--no-build", "--wait", "--wait-timeout=120")

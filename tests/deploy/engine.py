@@ -17,6 +17,7 @@ from tests.deploy import standins
 from tests.deploy.tools import call, output, tool, unavailable
 
 START_SECONDS = 30
+ROOM = 4 * 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def running() -> Iterator[Engine]:
         unavailable("no Docker engine answers, and starting one takes root")
     dockerd = tool("dockerd")
     # Short, since a socket's path has at most 107 characters.
-    work = Path(tempfile.mkdtemp(prefix="deploy-"))
+    work = Path(tempfile.mkdtemp(prefix="deploy-", dir=roomy_memory()))
     host = f"unix://{work}/docker.sock"
     command = [
         *(dockerd, f"--host={host}", f"--data-root={work}/data", f"--exec-root={work}/exec"),
@@ -91,6 +92,13 @@ def running() -> Iterator[Engine]:
         remove_containers(engine)
     finally:
         stop(daemon, work)
+
+
+def roomy_memory() -> str | None:
+    """Where files live in memory, if there is room: images are hundreds of thousands of files."""
+    memory = Path("/dev/shm")  # noqa: S108
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > ROOM
+    return str(memory) if roomy else None
 
 
 def wait_until_up(engine: Engine, daemon: "subprocess.Popen[bytes]", log: Path) -> None:
