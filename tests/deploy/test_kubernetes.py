@@ -264,5 +264,6 @@ def test_what_is_off_leaves_nothing_behind(service: Path) -> None:
 def written(service: Path) -> Iterator[Path]:
     yield service / "compose.yaml"
     yield service / "Dockerfile"
+    yield service / ".dockerignore"
     yield from (service / "deploy").rglob("*.y*ml")
     yield service / "deploy/README.md"
