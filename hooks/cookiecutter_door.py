@@ -44,7 +44,8 @@ def problem(context: Context) -> str | None:
     loader = jinja2.FileSystemLoader(ROOT)
     # Nothing here becomes HTML.
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined)  # noqa: S701
-    answers: dict[str, object] = {}
+    # What copier.yml reads besides the answers: nothing is updated here.
+    answers: dict[str, object] = {"_copier_conf": {"overwrite": False}}
     for name, question in config.items():
         if name.startswith("_"):
             continue
