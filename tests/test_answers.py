@@ -198,7 +198,7 @@ RIGHT: list[tuple[str, object]] = [
 def questionnaire(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
     """The real questions on the few files that show answers, outside git: renders are quick."""
     template = tmp_path_factory.mktemp("questionnaire")
-    names = ["copier.yml", "hooks/answers.jinja", "hooks/packages.jinja"]
+    names = ["VERSION", "copier.yml", "hooks/answers.jinja", "hooks/packages.jinja"]
     names += ["template/{{_copier_conf.answers_file}}.jinja", "template/pyproject.toml.jinja"]
     names += ["template/chassis/src/chassis/service.toml.jinja"]
     for name in names:
