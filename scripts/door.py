@@ -1,10 +1,6 @@
-"""Write cookiecutter.json from copier.yml: cookiecutter asks what Copier asks.
-
-Calling it with `--check` writes nothing and fails when the file is stale.
-"""
+"""Write cookiecutter.json from copier.yml: cookiecutter asks what Copier asks. A test says when it is stale."""
 
 import json
-import sys
 from pathlib import Path
 
 import yaml
@@ -42,18 +38,6 @@ def questions(copier: dict[str, dict[str, object]]) -> str:
     return json.dumps({**defaults, "__prompts__": prompts}, indent=2, ensure_ascii=False) + "\n"
 
 
-def main() -> int:
-    """Write the file, or say that it is stale."""
-    path = ROOT / "cookiecutter.json"
-    text = questions(yaml.safe_load((ROOT / "copier.yml").read_text("utf-8")))
-    if "--check" in sys.argv[1:]:
-        stale = not path.exists() or path.read_text("utf-8") != text
-        if stale:
-            print("cookiecutter.json is stale; run: python scripts/door.py", file=sys.stderr)
-        return int(stale)
-    path.write_text(text, "utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    copier = yaml.safe_load((ROOT / "copier.yml").read_text("utf-8"))
+    (ROOT / "cookiecutter.json").write_text(questions(copier), "utf-8")
