@@ -39,8 +39,12 @@ TRACES = {
     "dependencies": r"aiohttp|circuitbreaker|breaker_|dependency_timeout|chassis\.(client|breaker)",
 }
 OFF = {"database": "none", "cache": "none", "dependencies": []}
-# The chassis's code is the same everywhere and may speak of what it does not import.
-CHASSIS_IMPORTS = re.compile(r"^\s*(?:from|import) .*", re.MULTILINE)
+# The chassis's code and the tests' harness are the same everywhere: they ask the settings what there is, and may
+# speak of what they do not import. The harness imports a driver only where a server was given.
+IMPORTS = {
+    "chassis": re.compile(r"^\s*(?:from|import) .*", re.MULTILINE),
+    "tests": re.compile(r"^(?:from|import) .*", re.MULTILINE),
+}
 # The sample works without a cache, and says until when a cached item may be old.
 ALLOWED = {"src/app/items/cache.py": r"CACHE_TTL|chassis\.cache"}
 
@@ -80,8 +84,8 @@ def test_feature_that_is_off_leaves_no_trace(answers: Answers, rendered: Rendere
             text = content.decode()
             if name == ".copier-answers.yml":
                 continue
-            if name.startswith("chassis/") and name.endswith(".py"):
-                text = "\n".join(CHASSIS_IMPORTS.findall(text))
+            if name.endswith(".py") and (imports := IMPORTS.get(name.split("/")[0])):
+                text = "\n".join(imports.findall(text))
             if name in ALLOWED:
                 text = re.sub(ALLOWED[name], "", text)
             found = re.search(words, text, re.IGNORECASE)

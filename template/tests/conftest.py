@@ -10,10 +10,11 @@ from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
+
 from app.main import create_app
 from app.settings import Settings
 from chassis.configuration import load, with_dependencies
-from fastapi import FastAPI
 
 MakeSettings = Callable[..., Settings]
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import httpx2
 import pytest
-from chassis import NATIVE_TELEMETRY_OFF, install
-from chassis.configuration import load
-from chassis.settings import ChassisSettings
 from fastapi import FastAPI
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from chassis import NATIVE_TELEMETRY_OFF, install
+from chassis.configuration import load
+from chassis.settings import ChassisSettings
 
 MakeSettings = Callable[..., ChassisSettings]
 MakeApp = Callable[..., FastAPI]
@@ -91,5 +92,3 @@ def record_spans() -> Callable[[FastAPI], InMemorySpanExporter]:
         return exporter
 
     return record
-
-

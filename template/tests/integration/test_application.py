@@ -63,14 +63,3 @@ async def test_the_document_names_the_service_and_no_probes(make_settings: MakeS
     document = create_app(make_settings()).openapi()
     assert document["info"]["title"] == service.read().name
     assert not [path for path in document["paths"] if path.startswith("/health")]
-
-
-@pytest.mark.criterion("B8")
-async def test_declared_dependencies_have_their_urls_and_series(
-    make_settings: MakeSettings, make_client: MakeClient
-) -> None:
-    async with make_client(make_settings()) as client:
-        registry = client.app.state.chassis.metrics.registry
-    states = {s.labels["dependency"] for m in registry.collect() for s in m.samples
-              if s.name == "circuit_breaker_state"}  # fmt: skip
-    assert states == set(service.read().dependencies)

@@ -200,3 +200,15 @@ async def test_it_is_documented(client: Any) -> None:
     assert operation["summary"]
     schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
     assert schema == {"$ref": "#/components/schemas/Upstream"}
+
+
+@pytest.mark.criterion("B8")
+async def test_each_declared_dependency_has_a_breaker(client: Any) -> None:
+    registry = client.app.state.chassis.metrics.registry
+    states = {
+        sample.labels["dependency"]
+        for metric in registry.collect()
+        for sample in metric.samples
+        if sample.name == "circuit_breaker_state"
+    }
+    assert states == set(FACTS.dependencies)
