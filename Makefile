@@ -35,11 +35,17 @@ test: install ## Run all tests of the template (ARGS="-k name" for some)
 test-fast: install ## Run the tests that neither install nor run a service
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest --numprocesses=2 -m "not slow" $(ARGS)
 
+.PHONY: conformance
+conformance: install ## Prove the contract on the default render; SERVICE=<description> audits any service
+	@PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=tests $(BIN)/python -m conformance \
+		$(if $(SERVICE),--audit --service $(SERVICE)) $(ARGS)
+
 .PHONY: check
 check: install ## Lint, format and types of the template's own code and of the code in template/
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	cd tests && ../$(BIN)/mypy --package conformance
 
 .PHONY: format
 format: install ## Format the code and fix what the linter can fix
