@@ -15,7 +15,7 @@ LOCKS = ("requirements.lock", "requirements-dev.lock")
 LIBRARIES = {
     "database": {"sqlalchemy", "asyncpg", "aiosqlite", "alembic", "greenlet"},
     "cache": {"redis", "opentelemetry-instrumentation-redis"},
-    "dependencies": {"aiohttp", "opentelemetry-instrumentation-aiohttp-client"},
+    "dependencies": {"aiohttp"},
 }
 
 

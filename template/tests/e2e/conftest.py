@@ -1,5 +1,6 @@
 """The real process, `python -m app`, on free ports, and all that it said."""
 
+import asyncio
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -148,10 +150,8 @@ def run(environment: dict[str, str]) -> Iterator[Callable[..., Process]]:
 
 
 def _execute(statement: str) -> None:
-    # Imported here: a service without a database has no driver.
-    import asyncio
-
-    import asyncpg
+    # By name: a service without a database has no driver, for the type checker to see either.
+    asyncpg = import_module("asyncpg")
 
     async def execute() -> None:
         assert DATABASE_URL is not None

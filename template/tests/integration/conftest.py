@@ -6,6 +6,7 @@
 
 import os
 from collections.abc import AsyncIterator, Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,9 +55,8 @@ async def make_settings(
 
 
 async def _execute(statement: str) -> None:
-    # Imported here: a service without a database has no driver.
-    import asyncpg
-
+    # By name: a service without a database has no driver, for the type checker to see either.
+    asyncpg = import_module("asyncpg")
     assert DATABASE_URL is not None
     connection = await asyncpg.connect(DATABASE_URL.replace("postgresql+asyncpg:", "postgresql:"))
     try:
@@ -66,10 +66,9 @@ async def _execute(statement: str) -> None:
 
 
 async def _remove_keys() -> None:
-    from redis.asyncio import Redis
-
+    redis = import_module("redis.asyncio")
     assert REDIS_URL is not None
-    async with Redis.from_url(REDIS_URL) as client:
+    async with redis.Redis.from_url(REDIS_URL) as client:
         keys = [key async for key in client.scan_iter(f"{service.read().name}:*")]
         if keys:
             await client.delete(*keys)

@@ -139,16 +139,21 @@ async def cardinality(bench: Bench) -> str:
 
     async def work() -> None:
         connection: Connection | None = None
-        for number in todo:
-            if connection is None or not connection.reusable:
-                connection = rig.client.connection()
-                await connection.open()
-            start = rig.items if number % 4 == 0 else ""
-            await connection.request(
-                secrets.choice(methods), f"{start}/{secrets.token_urlsafe(9)}/{number}"
-            )
-        if connection is not None:
-            connection.close()
+        try:
+            for number in todo:
+                if connection is not None and not connection.reusable:
+                    connection.close()
+                    connection = None
+                if connection is None:
+                    connection = rig.client.connection()
+                    await connection.open()
+                start = rig.items if number % 4 == 0 else ""
+                await connection.request(
+                    secrets.choice(methods), f"{start}/{secrets.token_urlsafe(9)}/{number}"
+                )
+        finally:
+            if connection is not None:
+                connection.close()
 
     await asyncio.gather(*(work() for _ in range(6)))
     seconds = time.monotonic() - started
