@@ -159,6 +159,16 @@ def test_linter_and_formatter_change_nothing(
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("answers", [DEFAULT, BARE], ids=["default", "bare"])
+def test_every_command_that_a_file_names_is_there(answers: Answers, rendered: Rendered) -> None:
+    """`make <target>` in a page, a comment, a message or a pipeline names a target of the Makefile."""
+    found = {name: content.decode() for name, content in files(rendered(answers)).items()}
+    targets = set(re.findall(r"^([a-z-]+):", found["Makefile"], re.MULTILINE))
+    for name, text in found.items():
+        for target in re.findall(r"(?:`|: |^ *|# )make ([a-z]+)", text, re.MULTILINE):
+            assert target in targets, f"{name}: make {target}"
+
+
 @pytest.mark.parametrize("name", ["a", "x" * 40, "a-b-c-d-e-f"])
 def test_short_and_long_names(name: str, renderer: Renderer, tmp_path: Path) -> None:
     """A name of one letter and one of full length give the same tidy files."""

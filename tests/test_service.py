@@ -61,6 +61,7 @@ def test_help_lists_every_command(service: Service) -> None:
     """`make` alone explains itself, with the targets that the documentation names."""
     listed = {line.split()[1] for line in service.make().splitlines() if line.startswith("make ")}
     assert {"install", "run", "test", "check", "format", "lock", "env", "update"} <= listed
+    assert {"drift", "up", "down", "clean"} <= listed
     assert ("migration" in listed) == (service.path / "migrations").exists()
 
 

@@ -103,15 +103,15 @@ def stack(
     if docker.own:
         docker.docker("tag", postgres, redis)
     stack = Stack(deployed, docker.environment, free_port)
+    make = ("make", f"COMPOSE={tool('docker-compose')}")
     try:
-        stack.compose("up", "--detach", "--no-build", "--wait", "--wait-timeout=120")
+        # Built above: Compose would want BuildKit.
+        up = (*make, "up", "ARGS=--no-build --wait-timeout=120")
+        output(*up, directory=deployed, environment=docker.environment)
         yield stack
     finally:
-        call(
-            *(tool("docker-compose"), "down", "--volumes", "--timeout=5"),
-            directory=deployed,
-            environment=docker.environment,
-        )
+        down = (*make, "down", "ARGS=--volumes --timeout=5")
+        call(*down, directory=deployed, environment=docker.environment)
 
 
 def compose_image(service: Path, name: str) -> str:
