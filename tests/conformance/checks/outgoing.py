@@ -7,7 +7,7 @@ from collections import Counter
 from conformance.bench import Bench
 from conformance.checks.breaker import SLOW, close_breaker
 from conformance.checks.common import body_problems, code_of
-from conformance.registry import check, expect, expect_all
+from conformance.registry import NotApplicableError, check, expect, expect_all
 from conformance.rig import Rig
 
 
@@ -80,6 +80,8 @@ async def bounded(bench: Bench) -> str:
     own=True,
 )
 async def sample_route(bench: Bench) -> str:
+    if "{dependency}" not in (bench.description.upstreams or ""):
+        raise NotApplicableError("the route is one of the service's own, not the sample's")
     async with bench.fresh() as rig:
         name = next(iter(rig.dependencies))
         good = await rig.upstream(headers={"Authorization": "Bearer conformance"})
