@@ -86,16 +86,20 @@ ELSEWHERE = [
 
 
 def registrations() -> dict[str, str]:
-    """Return the source of each registering statement of `chassis.install`, by how it begins."""
+    """Return the source of each registering statement of `chassis.install`, by how it begins.
+
+    Those of `chassis.prepare`, which it calls, are among them.
+    """
     source = (REPOSITORY / "template" / INSTALL).read_text(encoding="utf-8")
-    install = next(
-        node
+    statements = [
+        statement
         for node in ast.parse(source).body
-        if isinstance(node, ast.FunctionDef) and node.name == "install"
-    )
+        if isinstance(node, ast.FunctionDef) and node.name in ("prepare", "install")
+        for statement in node.body[1:]
+    ]
     lines = source.splitlines(keepends=True)
     found = {}
-    for node in install.body[1:]:
+    for node in statements:
         if isinstance(node, ast.Expr | ast.If) and node.end_lineno is not None:
             text = "".join(lines[node.lineno - 1 : node.end_lineno])
             found[text.strip().split("(")[0].split(":")[0]] = text

@@ -11,7 +11,17 @@ from fastapi import FastAPI, Request
 from opentelemetry import trace
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from chassis import NATIVE_TELEMETRY_OFF, Chassis, install
+from chassis import (
+    NATIVE_TELEMETRY_OFF,
+    Chassis,
+    cors,
+    errors,
+    health,
+    install,
+    limits,
+    observer,
+    prepare,
+)
 from chassis.errors import phrase
 from chassis.lifecycle import State
 from chassis.settings import ChassisSettings
@@ -196,3 +206,56 @@ class TestLifespan:
                 pass
 
         assert spans._stopped
+
+
+class TestOneByOne:
+    """A service that adopts the chassis turns the improvements on in steps."""
+
+    async def test_what_is_prepared_changes_no_answer(
+        self, make_settings: MakeSettings, connect: Connect
+    ) -> None:
+        app = FastAPI(telemetry=NATIVE_TELEMETRY_OFF)
+        prepared = prepare(app, make_settings())
+        async with connect(app) as client:
+            answers = [await client.get(path) for path in ("/nowhere", "/health/live")]
+
+        assert app.state.chassis is prepared
+        assert [answer.json() for answer in answers] == [{"detail": "Not Found"}] * 2
+        assert all("X-Trace-ID" not in answer.headers for answer in answers)
+        assert requests(app) == {}
+
+    @pytest.mark.parametrize("part", ["errors", "limits", "cors", "health", "observer"])
+    async def test_each_part_works_alone(
+        self, make_settings: MakeSettings, connect: Connect, part: str
+    ) -> None:
+        app = FastAPI(telemetry=NATIVE_TELEMETRY_OFF)
+        settings = make_settings(max_body_bytes=1)
+        parts = prepare(app, settings)
+
+        @app.post("/bodies")
+        async def read(request: Request) -> int:
+            return len(await request.body())
+
+        install_part: dict[str, Callable[[], None]] = {
+            "errors": lambda: errors.install(app),
+            "limits": lambda: limits.install(app, settings),
+            "cors": lambda: cors.install(app, settings),
+            "health": lambda: health.install(app, parts.health, parts.lifecycle),
+            "observer": lambda: observer.install(
+                app, parts.metrics, parts.tracing, parts.lifecycle
+            ),
+        }
+        install_part[part]()
+        async with connect(app) as client:
+            unknown = await client.get("/nowhere", headers={"Origin": ORIGIN})
+            large = await client.post("/bodies", content=b"xx")
+            alive = await client.get("/health/live")
+
+        seen = {
+            "errors": "trace_id" in unknown.json(),
+            "limits": large.status_code == 413,
+            "cors": unknown.headers.get("Access-Control-Allow-Origin") == ORIGIN,
+            "health": alive.status_code == 200,
+            "observer": "X-Trace-ID" in unknown.headers,
+        }
+        assert [name for name, on in seen.items() if on] == [part]

@@ -19,12 +19,12 @@ from chassis.metrics import Metrics
 from chassis.settings import ChassisSettings
 from chassis.tracing import NATIVE_TELEMETRY_OFF, Tracing
 
-__all__ = ["NATIVE_TELEMETRY_OFF", "Chassis", "install"]
+__all__ = ["NATIVE_TELEMETRY_OFF", "Chassis", "install", "prepare"]
 
 
 @dataclass(frozen=True, slots=True)
 class Chassis:
-    """What `install` made for one application; also at `app.state.chassis`."""
+    """What the improvements of one application share; also at `app.state.chassis`."""
 
     metrics: Metrics
     tracing: Tracing
@@ -32,11 +32,11 @@ class Chassis:
     health: Health
 
 
-def install(app: FastAPI, settings: ChassisSettings) -> Chassis:
-    """Turn the improvements on. Each line can stand alone.
+def prepare(app: FastAPI, settings: ChassisSettings) -> Chassis:
+    """Make what the improvements share, and end it with the application; no request notices yet.
 
-    Middleware runs in reverse order: the observer, installed last, sees everything; the error
-    boundary is innermost, so that its answers get their CORS headers and are counted.
+    With it, a service that adopts the chassis turns the improvements on one by one, by the lines
+    of `install`. That calls it itself.
     """
     facts = service.read()
     lifecycle = Lifecycle()
@@ -45,16 +45,25 @@ def install(app: FastAPI, settings: ChassisSettings) -> Chassis:
     checks = Health(lifecycle, metrics, settings.readiness_critical)
     chassis = Chassis(metrics, spans, lifecycle, checks)
     app.state.chassis = chassis
+    _wrap_lifespan(app, chassis)
+    return chassis
 
+
+def install(app: FastAPI, settings: ChassisSettings) -> Chassis:
+    """Turn the improvements on. Each line can stand alone, after `prepare`.
+
+    Middleware runs in reverse order: the observer, installed last, sees everything; the error
+    boundary is innermost, so that its answers get their CORS headers and are counted.
+    """
+    chassis = prepare(app, settings)
     errors.install(app)
     limits.install(app, settings)
     cors.install(app, settings)
-    health.install(app, checks, lifecycle)
-    observer.install(app, metrics, spans, lifecycle)
+    health.install(app, chassis.health, chassis.lifecycle)
+    observer.install(app, chassis.metrics, chassis.tracing, chassis.lifecycle)
     tracer_provider.install_global()
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
-    _wrap_lifespan(app, chassis)
     return chassis
 
 
