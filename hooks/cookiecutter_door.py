@@ -40,15 +40,12 @@ def check(context: Context, directory: Path) -> str | None:
 
 def problem(context: Context) -> str | None:
     """Find the first wrong answer, by the validators of copier.yml and in their order."""
-    config = yaml.safe_load((ROOT / "copier.yml").read_text("utf-8"))
     loader = jinja2.FileSystemLoader(ROOT)
     # Nothing here becomes HTML.
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined)  # noqa: S701
     # What copier.yml reads besides the answers: nothing is updated here.
     answers: dict[str, object] = {"_copier_conf": {"overwrite": False}}
-    for name, question in config.items():
-        if name.startswith("_"):
-            continue
+    for name, question in _asked().items():
         answers[name] = context[name]
         if question["type"] == "yaml":
             try:
@@ -80,16 +77,24 @@ def render(context: Context, directory: Path) -> str | None:
     import copier
 
     (directory / SHELL).unlink(missing_ok=True)
-    names = yaml.safe_load((ROOT / "copier.yml").read_text("utf-8"))
     template, version = source(context)
     copier.run_copy(
         template,
         directory,
-        data={name: context[name] for name in names if not name.startswith("_")},
+        data={name: context[name] for name in _asked()},
         defaults=True,
         vcs_ref=version,
     )
     return None
+
+
+def _asked() -> dict[str, dict[str, str]]:
+    config = yaml.safe_load((ROOT / "copier.yml").read_text("utf-8"))
+    return {
+        name: question
+        for name, question in config.items()
+        if not name.startswith("_") and question.get("ask", True)
+    }
 
 
 def _git(*arguments: str) -> str:

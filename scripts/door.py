@@ -20,7 +20,7 @@ def questions(copier: dict[str, dict[str, object]]) -> str:
     defaults: dict[str, object] = {}
     prompts: dict[str, object] = {}
     for name, question in copier.items():
-        if name.startswith("_"):
+        if name.startswith("_") or question.get("ask") is False:
             continue
         # A prompt of cookiecutter is no template.
         asked = str(question["help"]).replace("{{ service_name }}", "<service_name>")

@@ -221,12 +221,14 @@ def test_answers_file_is_enough_to_render_again(
     """The answers file holds every question's answer, and where the template came from."""
     service = rendered(DEFAULT)
     answers = yaml.safe_load((service / ".copier-answers.yml").read_text())
-    questions = yaml.safe_load((ROOT / "copier.yml").read_text())
-    assert answers.keys() == {
-        *(name for name in questions if not name.startswith("_")),
-        *("_commit", "_src_path"),
+    config = yaml.safe_load((ROOT / "copier.yml").read_text())
+    asked = {
+        name
+        for name, question in config.items()
+        if not name.startswith("_") and question.get("ask", True)
     }
-    assert len(questions.keys() - {name for name in questions if name.startswith("_")}) <= 12
+    assert answers.keys() == {*asked, "_commit", "_src_path"}
+    assert len(asked) <= 12
     assert answers["_commit"] == git(renderer.template, "describe", "--tags", "--always").strip()
     given = {name: value for name, value in answers.items() if not name.startswith("_")}
     assert files(renderer(tmp_path / "again", given)) == files(service)
