@@ -81,6 +81,54 @@ def test_the_chassis_s_tests_run_in_it(adopted: Directory, workshop: Workshop) -
     assert " passed" in said and "failed" not in said
 
 
+OWN_DATABASE = """
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import chassis
+from chassis import health
+from chassis.configuration import load
+from chassis.lifecycle import Resources
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from settings import Settings
+
+
+class UserServiceDatabase:
+    def __init__(self, settings):
+        self.down = False
+
+    async def ping(self):
+        if self.down:
+            raise ConnectionError
+
+    async def close(self):
+        print("closed")
+
+
+{lifespan}
+
+app = FastAPI(lifespan=lifespan, telemetry=chassis.NATIVE_TELEMETRY_OFF)
+app.state.settings = load(Settings)
+parts = chassis.prepare(app, app.state.settings)
+health.install(app, parts.health, parts.lifecycle)
+health.CACHE_SECONDS = 0
+with TestClient(app) as client:
+    print(client.get("/health/ready").json()["checks"])
+    app.state.db.down = True
+    print(client.get("/health/ready").status_code)
+"""
+
+
+def test_a_database_of_its_own_is_asked_and_closed(adopted: Directory, workshop: Workshop) -> None:
+    """By the page's lifespan, whatever library the service uses."""
+    (lifespan,) = (block for block in guide.blocks("python") if "UserServiceDatabase" in block)
+    script = f"cat <<'EOF' | python -\n{OWN_DATABASE.format(lifespan=lifespan)}\nEOF"
+    said = workshop.run(script, adopted(BLOG)).splitlines()
+    assert "{'database': {'status': 'healthy'}}" in said
+    assert said[-2:] == ["503", "closed"]
+
+
 def test_existing_files_win(workshop: Workshop, tmp_path: Path) -> None:
     """A file of the service that is called like one of the template's is kept."""
     directory = workshop.begin(BLOG, tmp_path / BLOG.name)
