@@ -67,14 +67,19 @@ def commit(directory: Path) -> None:
     git(directory, "commit", "--quiet", "--message=Snapshot")
 
 
-def snapshot(destination: Path) -> Path:
-    """Copy what git knows or would add, uncommitted work included, into a repository of its own."""
+def copy_work_tree(destination: Path) -> None:
+    """Copy what git knows or would add, uncommitted work included."""
     listed = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     for name in filter(None, listed.split("\0")):
         source, target = ROOT / name, destination / name
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
+
+
+def snapshot(destination: Path) -> Path:
+    """Make a repository of the work tree as it is."""
+    copy_work_tree(destination)
     commit(destination)
     return destination
 
@@ -85,14 +90,16 @@ class Renderer:
 
     template: Path
 
-    def __call__(self, destination: Path, answers: Answers = DEFAULT) -> Path:
+    def __call__(
+        self, destination: Path, answers: Answers = DEFAULT, version: str = "HEAD"
+    ) -> Path:
         copier.run_copy(
             str(self.template),
             destination,
             data=dict(answers),
             defaults=True,
             quiet=True,
-            vcs_ref="HEAD" if (self.template / ".git").exists() else None,
+            vcs_ref=version if (self.template / ".git").exists() else None,
         )
         return destination
 
@@ -114,7 +121,11 @@ class Service:
 
     def make(self, *arguments: str) -> str:
         """Run make and return all of its output; a failure shows it."""
-        return run(["make", *arguments], self.path)
+        return self.run("make", *arguments)
+
+    def run(self, *command: str) -> str:
+        """Run a command in the service and return all of its output; a failure shows it."""
+        return run(command, self.path)
 
 
 def run(
@@ -138,3 +149,9 @@ def run(
             f"{' '.join(command)} ended with {finished.returncode}:\n{finished.stdout}"
         )
     return finished.stdout
+
+
+def replaced(text: str, old: str, new: str, count: int = -1) -> str:
+    """Replace what must be there."""
+    assert old in text
+    return text.replace(old, new, count)

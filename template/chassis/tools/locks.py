@@ -71,8 +71,8 @@ def differences(locked: Mapping[str, str], asked: Iterable[str]) -> Iterator[str
             yield f"{name} is needed, but not there"
         elif not requirement.specifier.contains(locked[name], prereleases=True):
             yield f"{name} is {locked[name]}, but {requirement} is needed"
-    for name in sorted(locked.keys() - needed):
-        yield f"{name} is there, but no longer needed"
+    for unneeded in sorted(locked.keys() - needed):
+        yield f"{unneeded} is there, but no longer needed"
 
 
 def closure(asked: Iterable[str]) -> Iterator[Requirement]:
