@@ -50,7 +50,7 @@ def test_update_does_everything(pair: Pair) -> None:
     """New notes are shown, the template comes forward, a library of its is locked and installed, and all tests pass."""
     notes = "# Upgrading\n\n## To 9.0.0\n\n- Tell your users.\n\n"
     edit(pair.template, "UPGRADING.md", "# Upgrading\n", notes)
-    edit(pair.template, f"template/{MODULE}", "\nfrom ", "\nimport tenacity\nfrom ")
+    edit(pair.template, f"template/{MODULE}", "\nimport re\n", "\nimport re\n\nimport tenacity\n")
     module = (pair.template / f"template/{MODULE}").read_text()
     (pair.template / f"template/{MODULE}").write_text(f"{module}\n\nRETRY = tenacity.retry\n")
     edit(
