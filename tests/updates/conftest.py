@@ -1,12 +1,11 @@
 """The template with its history, and an installed service with a template of its own to be updated from."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from tests.harness import BARE, ROOT, Renderer, Service, commit, copy_work_tree, git, snapshot
+from tests.updates.pair import Pair
 
 
 @pytest.fixture(scope="session")
@@ -19,24 +18,6 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
     git(template, "add", "--all")
     git(template, "commit", "--quiet", "--allow-empty", "--message=The present work tree")
     return Renderer(template)
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A template, and an installed service that was made from it."""
-
-    template: Path
-    service: Service
-
-    def update(self, *arguments: str) -> str:
-        """Call `make update`, with the Copier that this repository has locked."""
-        return self.service.make("update", "COPIER=copier", *arguments)
-
-    def refusal(self, *arguments: str) -> str:
-        """Call `make update`, which has to fail, and return what it says."""
-        with pytest.raises(AssertionError) as failed:
-            self.update(*arguments)
-        return str(failed.value)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import commit, git
-from tests.updates.conftest import Pair
+from tests.updates.pair import Pair
 from tests.updates.test_make_update import edit, quick, save
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.xdist_group("make-update")]

@@ -10,7 +10,7 @@ from pytest_cookies.plugin import Cookies  # type: ignore[import-untyped]
 
 from tests.harness import BARE, commit, git, replaced, run
 from tests.test_cookiecutter import typed
-from tests.updates.conftest import Pair
+from tests.updates.pair import Pair
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("make-update")]
 
