@@ -6,6 +6,7 @@ once per label set and kept, since `labels()` on every request costs more than t
 
 import functools
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.samples import Exemplar
 
 from chassis.service import Service, snake_case
 
@@ -35,6 +37,34 @@ class RequestSeries:
     duration: Histogram
     request_size: Histogram
     response_size: Histogram
+
+
+class _LoopCounter(Counter):
+    """Counts in the event loop's thread only, without the lock that other threads would need."""
+
+    def inc(self, amount: float = 1, exemplar: dict[str, str] | None = None) -> None:
+        self._value._value += amount
+
+
+class _LoopGauge(Gauge):
+    """As `_LoopCounter`."""
+
+    def inc(self, amount: float = 1) -> None:
+        self._value._value += amount
+
+    def dec(self, amount: float = 1) -> None:
+        self._value._value -= amount
+
+
+class _LoopHistogram(Histogram):
+    """As `_LoopCounter`; the label of an exemplar is known to be short enough."""
+
+    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
+        self._sum._value += amount
+        bucket = self._buckets[bisect_left(self._upper_bounds, amount)]
+        bucket._value += 1
+        if exemplar:
+            bucket._exemplar = Exemplar(exemplar, amount, time.time())
 
 
 class Metrics:
@@ -71,34 +101,34 @@ class Metrics:
 
     def _define_http(self) -> None:
         registry = self.registry
-        self._requests = Counter(
+        self._requests = _LoopCounter(
             "http_requests",
             "HTTP requests answered.",
             ("service", "method", "path", "status"),
             registry=registry,
         )
-        self._duration = Histogram(
+        self._duration = _LoopHistogram(
             "http_request_duration_seconds",
             "Time from a request's arrival to its last byte.",
             ("service", "method", "path"),
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
-        self._request_size = Histogram(
+        self._request_size = _LoopHistogram(
             "http_request_size_bytes",
             "Body bytes received.",
             ("service", "method"),
             buckets=SIZE_BUCKETS,
             registry=registry,
         )
-        self._response_size = Histogram(
+        self._response_size = _LoopHistogram(
             "http_response_size_bytes",
             "Body bytes sent.",
             ("service", "method", "status"),
             buckets=SIZE_BUCKETS,
             registry=registry,
         )
-        self._requests_in_progress = Gauge(
+        self._requests_in_progress = _LoopGauge(
             "http_requests_in_progress",
             "HTTP requests being answered.",
             ("service", "method"),
