@@ -8,7 +8,7 @@ everything else is an accident and answered with a fixed message.
 import json
 import logging
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -183,11 +183,10 @@ class ErrorBoundary:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http":
-            await _Answer(scope, receive, send).run(self.app)
-        else:
-            await self.app(scope, receive, send)
+            return _Answer(scope, receive, send).run(self.app)
+        return self.app(scope, receive, send)
 
 
 class _Answer:
@@ -217,17 +216,17 @@ class _Answer:
             response = self.replacement or error_response(self.scope, 500, UNEXPECTED)
             await response(self.scope, self.receive, self.send)
 
-    async def forward(self, message: Message) -> None:
+    def forward(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self.started = True
             if message["status"] >= 400 and _STANDARD not in self.scope:
                 self.replacement = _standardised(self.scope, message)
-                return
         elif message["type"] in _BODY:
             self.complete = not message.get("more_body", False)
-        if self.replacement is None:
-            await self.send(message)
-        elif self.complete:
+        return self.send(message) if self.replacement is None else self.replace()
+
+    async def replace(self) -> None:
+        if self.replacement is not None and self.complete:
             await self.replacement(self.scope, self.receive, self.send)
 
 

@@ -1,6 +1,7 @@
 """What one request may take: time (`REQUEST_TIMEOUT`) and body size (`MAX_BODY_BYTES`)."""
 
 import asyncio
+from collections.abc import Awaitable
 from contextvars import ContextVar
 
 from fastapi import FastAPI, HTTPException
@@ -35,10 +36,9 @@ class BodyLimit:
         self.app = app
         self.max_bytes = max_bytes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+            return self.app(scope, receive, send)
         received = 0
 
         async def limited() -> Message:
@@ -51,7 +51,7 @@ class BodyLimit:
                 raise self._too_large()
             return message
 
-        await self.app(scope, limited, send)
+        return self.app(scope, limited, send)
 
     def _too_large(self) -> HTTPException:
         # FastAPI's own class: whatever else `receive` raises becomes a 400 there.
@@ -63,38 +63,105 @@ class RequestTimeout:
 
     A response that has begun may stream for longer. Whatever a handler makes of its cancellation,
     also an answer or an error of its own, comes too late.
+
+    `asyncio.timeout` sets a timer for each request and takes it back, which costs more than the log
+    line. All requests have the same time here, so they end in the order in which they came, and
+    one timer for the oldest is enough.
     """
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
         self.app = app
         self.seconds = seconds
+        self._waiting: dict[_Timed, None] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-
-        async def send_in_time(message: Message) -> None:
-            if timeout.expired():
-                return
-            if message["type"] == "http.response.start":
-                timeout.reschedule(None)
-            await send(message)
-
-        deadline = asyncio.get_running_loop().time() + self.seconds
-        token = _deadline.set(deadline)
-        timeout = asyncio.timeout_at(deadline)
+        loop = asyncio.get_running_loop()
+        request = _Timed(loop.time() + self.seconds, self._waiting, send, loop)
+        token = _deadline.set(request.deadline)
+        self._watch(request, loop)
         try:
-            async with timeout:
-                await self.app(scope, receive, send_in_time)
-        except Exception:
-            if not timeout.expired():
+            await self.app(scope, receive, request.send_in_time)
+        except (Exception, asyncio.CancelledError) as error:
+            if not request.explains(error):
                 raise
         finally:
+            request.end()
             _deadline.reset(token)
-        if timeout.expired():
+        if request.expired:
             response = error_response(scope, 503, "The request took too long")
             await response(scope, receive, send)
+
+    def _watch(self, request: "_Timed", loop: asyncio.AbstractEventLoop) -> None:
+        if loop is not self._loop:
+            self._loop, self._timer = loop, None
+            self._waiting.clear()
+        self._waiting[request] = None
+        if self._timer is None:
+            self._timer = loop.call_at(request.deadline, self._expire, loop)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        while self._waiting:
+            oldest = next(iter(self._waiting))
+            if oldest.deadline > loop.time():
+                self._timer = loop.call_at(oldest.deadline, self._expire, loop)
+                return
+            oldest.expire()
+
+
+class _Timed:
+    """One request and its time, by the rules of `asyncio.timeout`."""
+
+    __slots__ = ("_cancelling", "_send", "_task", "_waiting", "deadline", "expired")
+
+    def __init__(
+        self,
+        deadline: float,
+        waiting: dict["_Timed", None],
+        send: Send,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        task = asyncio.current_task(loop)
+        if task is None:
+            raise RuntimeError("a request is served inside a task")
+        self.deadline = deadline
+        self.expired = False
+        self._waiting = waiting
+        self._send = send
+        self._task = task
+        self._cancelling = task.cancelling()
+
+    def expire(self) -> None:
+        del self._waiting[self]
+        self.expired = True
+        self._task.cancel()
+
+    def send_in_time(self, message: Message) -> Awaitable[None]:
+        if self.expired:
+            return _nothing()
+        if message["type"] == "http.response.start":
+            self._waiting.pop(self, None)
+        return self._send(message)
+
+    def explains(self, error: BaseException) -> bool:
+        """Whether `error` comes of the end of the time, not of somebody else's cancellation as well."""
+        others = self._task.cancelling() - self.expired > self._cancelling
+        return self.expired and not (others and isinstance(error, asyncio.CancelledError))
+
+    def end(self) -> None:
+        """Forget the request; a cancellation of ours is answered now."""
+        self._waiting.pop(self, None)
+        if self.expired:
+            self._task.uncancel()
+
+
+async def _nothing() -> None:
+    """For what comes too late."""
 
 
 def _declared_length(scope: Scope) -> int:
