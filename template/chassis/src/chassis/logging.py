@@ -17,7 +17,8 @@ import sys
 import threading
 import time
 import warnings
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from functools import lru_cache
 from types import TracebackType
 from typing import Literal, TextIO
 
@@ -37,6 +38,7 @@ from chassis.encoding import (
 from chassis.records import extras, level_name
 
 _HANDLER = "chassis"
+_MILLISECONDS = [f".{number:03d}Z" for number in range(1000)]
 
 
 def configure(
@@ -86,6 +88,7 @@ class JsonFormatter(BaseJsonFormatter):
         super().__init__()
         facts = {"service": service, "version": version, "environment": environment}
         self._facts = ",".join(f'"{key}":{quote(value)}' for key, value in facts.items())
+        self._after_timestamp = lru_cache(maxsize=256)(self._make_after_timestamp)
         self._second = (-1, "")
 
     def format(self, record: logging.LogRecord) -> str:
@@ -94,6 +97,21 @@ class JsonFormatter(BaseJsonFormatter):
             return self._line(record)
         except Exception as error:
             return self._rescue(record, error)
+
+    def opening(self, created: float, level: int, logger: str, message: str) -> str:
+        """How the line of a record of this kind begins, for who writes lines without records.
+
+        Args:
+            created: Unix time in seconds.
+            level: of the standard library's numbers.
+            logger, message: few and constant; what is made of them is kept.
+        """
+        after = self._after_timestamp(level, logger, message)
+        return f'{{"timestamp":"{self._timestamp(created)}",{after}'
+
+    def _make_after_timestamp(self, level: int, logger: str, message: str) -> str:
+        named, said = quote(logger, MAX_NAME), JsonWriter().text(message)
+        return f'"level":"{level_name(level)}","logger":{named},"message":{said},{self._facts}'
 
     def _line(self, record: logging.LogRecord) -> str:
         fields = record.msg if isinstance(record.msg, dict) else {}
@@ -124,7 +142,7 @@ class JsonFormatter(BaseJsonFormatter):
             second = int(created)
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = (second, text)
-        return f"{text}.{int((created - second) * 1000):03d}Z"
+        return text + _MILLISECONDS[int((created - second) * 1000)]
 
     def _rescue(self, record: logging.LogRecord, error: Exception) -> str:
         """A line for a record that broke: first without its arguments, at last without anything of it."""
@@ -156,8 +174,18 @@ class LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """One line, one write."""
         try:
-            line = self.format(record)
-            stream = self.stream
+            self._put(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    def write(self, line: str) -> None:
+        """Write a line that is formatted already."""
+        with self.lock or nullcontext():
+            self._put(line)
+
+    def _put(self, line: str) -> None:
+        try:
+            stream = self._given or sys.stdout
             try:
                 stream.write(line + "\n")
             except UnicodeEncodeError:
@@ -165,8 +193,8 @@ class LineHandler(logging.Handler):
             stream.flush()
         except BrokenPipeError:
             _discard_output(self.stream)
-        except Exception:
-            self.handleError(record)
+        except Exception:  # noqa: S110  # as `handleError` says
+            pass
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Silent: the standard one prints to stderr, and a service must not die of its log."""

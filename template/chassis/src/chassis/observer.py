@@ -6,22 +6,20 @@ attributes are built only for sampled spans, headers are looked at once.
 
 import logging
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import FastAPI
 from opentelemetry import context as otel_context
-from opentelemetry.trace import Status, StatusCode
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chassis import routes
+from chassis import access, routes
 from chassis.health import PROBES
 from chassis.lifecycle import Lifecycle
 from chassis.metrics import Metrics
+from chassis.server_span import ServerSpan
 from chassis.tracing import Tracing
-
-access_log = logging.getLogger("chassis.access")
 
 # RFC 9110 and RFC 5789; anything else a client may invent, and each would be a series of its own.
 METHODS = frozenset(
@@ -53,10 +51,20 @@ class Observer:
         self.instruments = instruments
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await _Observation(self.instruments, scope, receive, send).run(self.app)
-        else:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        request = _Observation(self.instruments, scope, receive, send)
+        token = otel_context.attach(request.trace.context)
+        try:
+            await self.app(scope, request.observed_receive, request.observed_send)
+        except Exception:
+            request.status = 500
+            raise
+        finally:
+            if not request.finished:
+                request.finish()
+            otel_context.detach(token)
 
 
 class _Observation:
@@ -64,24 +72,21 @@ class _Observation:
 
     __slots__ = (
         "app",
-        "context",
         "disconnected",
         "finished",
         "headers",
         "in_progress",
         "instruments",
         "method",
-        "probe",
         "receive",
         "request_bytes",
         "response_bytes",
         "root_path",
         "scope",
         "send",
-        "span",
         "started",
         "status",
-        "trace_id",
+        "trace",
     )
 
     def __init__(
@@ -94,38 +99,19 @@ class _Observation:
         self.send = send
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         method: str = scope["method"]
-        self.method = method if method in METHODS else OTHER_METHOD
+        self.method = method = method if method in METHODS else OTHER_METHOD
         self.app: Starlette = scope["app"]
         self.root_path: str = scope.get("root_path", "")
-        self.status = 0
-        self.request_bytes = 0
-        self.response_bytes = 0
-        self.disconnected = False
-        self.finished = False
+        self.status = self.request_bytes = self.response_bytes = 0
+        self.disconnected = self.finished = False
         # By exact path: a prefix or a pattern would hide somebody's /health/live-stream.
-        self.probe = scope["path"] in PROBES
-        tracing = instruments.tracing
-        self.span, self.context = (
-            tracing.untraced()
-            if self.probe
-            else tracing.start_server_span(self.method, self.headers)
-        )
-        self.trace_id = f"{self.span.get_span_context().trace_id:032x}"
-        self.in_progress = None if self.probe else instruments.metrics.in_progress(self.method)
-
-    async def run(self, app: ASGIApp) -> None:
-        token = otel_context.attach(self.context)
-        if self.in_progress is not None:
+        if scope["path"] in PROBES:
+            self.trace = instruments.tracing.untraced()
+            self.in_progress = None
+        else:
+            self.trace = instruments.tracing.start_server_span(method, self.headers)
+            self.in_progress = instruments.metrics.in_progress(method)
             self.in_progress.inc()
-        try:
-            await app(self.scope, self.observed_receive, self.observed_send)
-        except Exception:
-            self.status = 500
-            raise
-        finally:
-            if not self.finished:
-                self.finish()
-            otel_context.detach(token)
 
     async def observed_receive(self) -> Message:
         message = await self.receive()
@@ -135,10 +121,10 @@ class _Observation:
             self.disconnected = True
         return message
 
-    async def observed_send(self, message: Message) -> None:
+    def observed_send(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = [*message.get("headers", ()), (b"x-trace-id", self.trace_id.encode())]
+            headers = [*message.get("headers", ()), (b"x-trace-id", self.trace.trace_id.encode())]
             if self.instruments.lifecycle.draining:
                 headers.append((b"connection", b"close"))
             message["headers"] = headers
@@ -148,7 +134,7 @@ class _Observation:
             # Before the last byte leaves: who has the answer finds it in the metrics and the log.
             if not message.get("more_body", False) and not self.finished:
                 self.finish()
-        await self.send(message)
+        return self.send(message)
 
     def finish(self) -> None:
         self.finished = True
@@ -160,44 +146,46 @@ class _Observation:
             self.in_progress.dec()
             self._count(route, seconds)
         self._log(route, seconds)
-        if self.span.is_recording():
-            self._end_span(route)
+        span = self.trace.span
+        if isinstance(span, ServerSpan):
+            self._end_span(span, route)
 
     def _count(self, route: str, seconds: float) -> None:
         series = self.instruments.metrics.request_series(self.method, route, self.status)
         series.requests.inc()
-        sampled = self.span.get_span_context().trace_flags.sampled
-        series.duration.observe(seconds, {"trace_id": self.trace_id} if sampled else None)
+        series.duration.observe(seconds, self.trace.exemplar)
         series.request_size.observe(self.request_bytes)
         series.response_size.observe(self.response_bytes)
 
     def _log(self, route: str, seconds: float) -> None:
-        if self.probe:
+        if self.in_progress is None:
             level = logging.DEBUG
         elif self.status >= 500:
             level = logging.ERROR
         else:
             level = logging.INFO
-        if not access_log.isEnabledFor(level):
-            return
-        client = self.scope.get("client")
-        fields = {
-            "method": self.scope["method"],
-            "path": self.scope["path"],
-            "route": route,
-            "status": self.status,
-            "duration_ms": round(seconds * 1000, 3),
-            "request_bytes": self.request_bytes,
-            "response_bytes": self.response_bytes,
-            "client_ip": client[0] if client else None,
-            "user_agent": self.headers.get(b"user-agent", b"").decode("latin-1") or None,
-        }
-        access_log.log(level, "request_completed", extra=fields)
+        scope, trace = self.scope, self.trace
+        client = scope.get("client")
+        agent = self.headers.get(b"user-agent")
+        access.write(
+            level,
+            trace.trace_id,
+            trace.span_id,
+            method=scope["method"],
+            path=scope["path"],
+            route=route,
+            status=self.status,
+            seconds=seconds,
+            request_bytes=self.request_bytes,
+            response_bytes=self.response_bytes,
+            client_ip=client[0] if client else None,
+            user_agent=agent.decode("latin-1") if agent else None,
+        )
 
-    def _end_span(self, route: str) -> None:
-        scope, span = self.scope, self.span
+    def _end_span(self, span: ServerSpan, route: str) -> None:
+        scope = self.scope
         name = "HTTP" if self.method == OTHER_METHOD else self.method
-        attributes: dict[str, Any] = {
+        attributes: dict[str, str | int] = {
             "http.request.method": self.method,
             "http.response.status_code": self.status,
             "network.protocol.version": scope["http_version"],
@@ -215,9 +203,7 @@ class _Observation:
             attributes["client.address"] = client[0]
         if agent := self.headers.get(b"user-agent"):
             attributes["user_agent.original"] = agent.decode("latin-1")
-        if self.status >= 500:
+        failed = self.status >= 500
+        if failed:
             attributes["error.type"] = str(self.status)
-            span.set_status(Status(StatusCode.ERROR))
-        span.set_attributes(attributes)
-        span.update_name(name)
-        span.end()
+        span.finish(name, attributes, failed)

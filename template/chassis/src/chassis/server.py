@@ -140,11 +140,11 @@ class MetricsApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        span, context = self._tracing.untraced()
-        token = otel_context.attach(context)
+        request = self._tracing.untraced()
+        token = otel_context.attach(request.context)
         try:
             response = await self._respond(scope)
-            response.headers["X-Trace-ID"] = f"{span.get_span_context().trace_id:032x}"
+            response.headers["X-Trace-ID"] = request.trace_id
             await response(scope, receive, send)
         finally:
             otel_context.detach(token)

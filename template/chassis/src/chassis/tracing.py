@@ -2,7 +2,7 @@
 
 Every application has its own provider. The server span is made by the observer through
 `Tracing.start_server_span`: the native and the contrib instrumentation cost two to four requests'
-worth of time each. An unsampled request costs its ids only.
+worth of time each. Sampling is decided first, so that an unsampled request costs its ids only.
 """
 
 import asyncio
@@ -12,9 +12,7 @@ import re
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
@@ -22,19 +20,19 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider, sampling
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.trace import (
-    NonRecordingSpan,
     NoOpTracerProvider,
     Span,
     SpanContext,
-    SpanKind,
     TraceFlags,
     Tracer,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from chassis.sampling import Sampling, sdk_sampler
+from chassis.server_span import SpanMaker, UnrecordedSpan
 from chassis.service import Service
 from chassis.settings import ChassisSettings
 from chassis.tracer_provider import with_tracers
@@ -52,18 +50,29 @@ NATIVE_TELEMETRY_OFF: Final["TelemetryConfig"] = {
 
 SHUTDOWN_SECONDS = 3.0
 """With what gRPC needs for its own end, a dead collector then delays the exit by less than 5 s."""
-_SAMPLERS: Final[Mapping[str, Callable[[float], sampling.Sampler]]] = {
-    "always_on": lambda _: sampling.ALWAYS_ON,
-    "always_off": lambda _: sampling.ALWAYS_OFF,
-    "traceidratio": sampling.TraceIdRatioBased,
-    "parentbased_always_on": lambda _: sampling.DEFAULT_ON,
-    "parentbased_always_off": lambda _: sampling.DEFAULT_OFF,
-    "parentbased_traceidratio": sampling.ParentBasedTraceIdRatio,
-}
 _TRACE_ID: Final = re.compile(
     rb"[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE
 )
 _propagator: Final = TraceContextTextMapPropagator()
+_UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
+# As the SDK flags the trace ids that it makes.
+_SAMPLED_ROOT: Final = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
+
+
+class RequestTrace:
+    """What tracing knows of a request: its span, the context to attach, its ids as hex, and what
+    links its duration to them when it is sampled."""
+
+    __slots__ = ("context", "exemplar", "span", "span_id", "trace_id")
+
+    def __init__(
+        self, span: Span, context: Context, trace_id: int, span_id: int, sampled: bool
+    ) -> None:
+        self.span = span
+        self.context = context
+        self.trace_id = f"{trace_id:032x}"
+        self.exemplar = {"trace_id": self.trace_id} if sampled else None
+        self.span_id = f"{span_id:016x}"
 
 
 class Tracing:
@@ -74,72 +83,74 @@ class Tracing:
         os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
         # gRPC's C core writes to stderr otherwise, which is for nobody to parse.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-        self._sampler: sampling.Sampler | None = None
         self._sdk: TracerProvider | None = None
-        self._recording = False
+        self._spans: SpanMaker | None = None
         self._tracers: dict[tuple[object, ...], Tracer] = {}
+        self._context = with_tracers(self, Context())
+        # Disabled: what the caller decided is passed on, and nothing is recorded.
+        self._sampling = Sampling("parentbased_always_off", 0.0)
         if not settings.otel_sdk_disabled:
+            sampler = settings.otel_traces_sampler
             ratio = settings.otel_traces_sampler_arg
-            self._sampler = _SAMPLERS[settings.otel_traces_sampler](1.0 if ratio is None else ratio)
+            ratio = 1.0 if ratio is None else ratio
+            self._sampling = Sampling(sampler, ratio)
             self._sdk = TracerProvider(
-                sampler=self._sampler,
+                sampler=sdk_sampler(sampler, ratio),
                 resource=_resource(service, settings),
-                id_generator=_GivenTraceId(),
                 shutdown_on_exit=False,
             )
             self._add_exporter(settings)
         self.provider: trace.TracerProvider = self._sdk or NoOpTracerProvider()
-        self._server_tracer = self.provider.get_tracer("chassis")
 
     def add_processor(self, processor: SpanProcessor) -> None:
         """Let `processor` see every recorded span; without one requests have ids only."""
         if self._sdk is not None:
             self._sdk.add_span_processor(processor)
-            self._recording = True
+            self._spans = self._spans or SpanMaker(self._sdk)
 
-    def start_server_span(
-        self, method: str, headers: Mapping[bytes, bytes]
-    ) -> tuple[Span, Context]:
-        """Start the span of a request, or a bare context with ids when it is not sampled.
+    def start_server_span(self, method: str, headers: Mapping[bytes, bytes]) -> "RequestTrace":
+        """Start the span of a request, or only give it ids when it is not sampled.
 
         Args:
             method: the span's first name; the route is not known yet.
             headers: of the request; `traceparent`, `tracestate` and `x-trace-id` are read.
-
-        Returns:
-            The span and the context to attach for the request.
         """
-        parent, remote = _remote_parent(headers)
-        if remote is not None:
-            trace_id = remote.trace_id
+        context = self._context
+        parent = None
+        if b"traceparent" in headers:
+            context, parent = _remote_parent(headers, context)
+        if parent is not None:
+            trace_id, trace_state = parent.trace_id, parent.trace_state
+            flags = TraceFlags(TraceFlags.SAMPLED | parent.trace_flags & TraceFlags.RANDOM_TRACE_ID)
         else:
-            trace_id = _requested_trace_id(headers) or random.getrandbits(128) or 1
-        sampled = False
-        if self._sampler is not None:
-            decision = self._sampler.should_sample(parent, trace_id, method, SpanKind.SERVER)
-            sampled = decision.decision.is_sampled()  # type: ignore[no-untyped-call]
-        elif remote is not None:
-            sampled = remote.trace_flags.sampled
+            trace_id, trace_state = _requested_trace_id(headers) or _new_trace_id(), None
+            flags = _SAMPLED_ROOT
+        span_id = _new_span_id()
         span: Span
-        if sampled and self._recording:
-            with _given_trace_id(trace_id):
-                span = self._server_tracer.start_span(method, parent, SpanKind.SERVER)
+        sampled = self._sampling.takes(trace_id, parent)
+        if not sampled:
+            span = UnrecordedSpan(trace_id, span_id, _UNSAMPLED, trace_state)
+        elif self._spans is None:
+            span = UnrecordedSpan(trace_id, span_id, flags, trace_state)
         else:
-            span = _without_recording(trace_id, sampled, remote)
-        return span, self.context(span, parent)
+            own = SpanContext(trace_id, span_id, False, flags, trace_state)
+            span = self._spans.start(method, own, parent, context)
+        current = trace.set_span_in_context(span, context)
+        return RequestTrace(span, current, trace_id, span_id, sampled)
 
-    def context(self, span: Span | None = None, base: Context | None = None) -> Context:
-        """Return `base` with this application's tracing, and `span` as the current one."""
-        context = with_tracers(self, base or Context())
-        return context if span is None else trace.set_span_in_context(span, context)
+    def context(self) -> Context:
+        """Return a context with this application's tracing and no span."""
+        return self._context
 
-    def untraced(self) -> tuple[Span, Context]:
+    def untraced(self) -> "RequestTrace":
         """Return ids for a request that is never traced, and a context in which nothing is."""
-        span = _without_recording(random.getrandbits(128) or 1, False, None)
+        trace_id, span_id = _new_trace_id(), _new_span_id()
+        span = UnrecordedSpan(trace_id, span_id, _UNSAMPLED, None)
         suppressed = otel_context.set_value(
-            otel_context._SUPPRESS_INSTRUMENTATION_KEY, True, Context()
+            otel_context._SUPPRESS_INSTRUMENTATION_KEY, True, self._context
         )
-        return span, self.context(span, suppressed)
+        current = trace.set_span_in_context(span, suppressed)
+        return RequestTrace(span, current, trace_id, span_id, sampled=False)
 
     def tracer(self, *scope: object) -> Tracer:
         """Return the tracer of an instrumentation scope, made once."""
@@ -162,48 +173,37 @@ class Tracing:
         if endpoint is None or settings.otel_traces_exporter == "none":
             return
         # gRPC is the heaviest import there is: only who exports pays for it.
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        from chassis.otlp import SpanExporter
 
         secret = settings.otel_exporter_otlp_headers
         headers = None if secret is None else _pairs(secret.get_secret_value())
-        exporter = OTLPSpanExporter(
+        exporter = SpanExporter(
             endpoint=endpoint, insecure=endpoint.startswith("http://"), headers=headers
         )
         self.add_processor(BatchSpanProcessor(exporter))
 
 
-_trace_id: ContextVar[int | None] = ContextVar("chassis_trace_id", default=None)
+def _new_trace_id() -> int:
+    return random.getrandbits(128) or 1
 
 
-@contextmanager
-def _given_trace_id(trace_id: int) -> Iterator[None]:
-    token = _trace_id.set(trace_id)
-    try:
-        yield
-    finally:
-        _trace_id.reset(token)
+def _new_span_id() -> int:
+    return random.getrandbits(64) or 1
 
 
-class _GivenTraceId(RandomIdGenerator):
-    """Gives a root span the id that the request already has."""
-
-    def generate_trace_id(self) -> int:
-        return _trace_id.get() or super().generate_trace_id()
-
-
-def _remote_parent(headers: Mapping[bytes, bytes]) -> tuple[Context, SpanContext | None]:
-    # An empty context, not None: that is the current one, and the span in it would be the parent.
-    if b"traceparent" not in headers:
-        return Context(), None
+def _remote_parent(
+    headers: Mapping[bytes, bytes], base: Context
+) -> tuple[Context, SpanContext | None]:
     carrier = {
         name: headers[name.encode()].decode("latin-1")
         for name in ("traceparent", "tracestate")
         if name.encode() in headers
     }
-    context = _propagator.extract(carrier, Context())
+    context = _propagator.extract(carrier, base)
     span_context = trace.get_current_span(context).get_span_context()
-    return (context, span_context) if span_context.is_valid else (Context(), None)
+    return (context, span_context) if span_context.is_valid else (base, None)
 
 
 def _requested_trace_id(headers: Mapping[bytes, bytes]) -> int | None:
@@ -211,18 +211,6 @@ def _requested_trace_id(headers: Mapping[bytes, bytes]) -> int | None:
     if value is None:
         return None
     return int(value.replace(b"-", b""), 16) if _TRACE_ID.fullmatch(value) else None
-
-
-def _without_recording(trace_id: int, sampled: bool, remote: SpanContext | None) -> Span:
-    return NonRecordingSpan(
-        SpanContext(
-            trace_id,
-            random.getrandbits(64) or 1,
-            is_remote=False,
-            trace_flags=TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT),
-            trace_state=None if remote is None else remote.trace_state,
-        )
-    )
 
 
 def _resource(service: Service, settings: ChassisSettings) -> Resource:

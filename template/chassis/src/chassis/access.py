@@ -1,0 +1,104 @@
+"""The access log (L4): one line for every request.
+
+Where the chassis's own handler is all that would see the record, the line is written at once: a
+`LogRecord`, and a formatter that expects anything in it, cost five times as much. Any other handler,
+filter or record factory gets its record as ever, and so does a request with unusual texts.
+"""
+
+import logging
+import time
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
+
+from chassis.logging import JsonFormatter, LineHandler
+from chassis.redaction import redact_text
+
+EVENT = "request_completed"
+_logger = logging.getLogger("chassis.access")
+_LONGEST_PLAIN = 512
+
+
+def write(
+    level: int,
+    trace_id: str,
+    span_id: str,
+    *,
+    method: str,
+    path: str,
+    route: str,
+    status: int,
+    seconds: float,
+    request_bytes: int,
+    response_bytes: int,
+    client_ip: str | None,
+    user_agent: str | None,
+) -> None:
+    """Write the line of one request, unless its level is off.
+
+    Args:
+        level: of the standard library's numbers.
+        trace_id, span_id: in lower-case hex.
+        seconds: from arrival to the last byte.
+    """
+    if not _logger.isEnabledFor(level):
+        return
+    handler = _only_handler()
+    if handler is None or not (_is_plain(path) and _is_plain(method) and _is_plain(user_agent)):
+        fields = {
+            "method": method,
+            "path": path,
+            "route": route,
+            "status": status,
+            "duration_ms": round(seconds * 1000, 3),
+            "request_bytes": request_bytes,
+            "response_bytes": response_bytes,
+            "client_ip": client_ip,
+            "user_agent": user_agent,
+        }
+        _logger.log(level, EVENT, extra=fields)
+        return
+    formatter: JsonFormatter = handler.formatter  # type: ignore[assignment]  # _only_handler says so
+    handler.write(
+        f'{formatter.opening(time.time(), level, _logger.name, EVENT)}'
+        f',"trace_id":"{trace_id}","span_id":"{span_id}","method":{_text(method)}'
+        f',"path":{encode_basestring_ascii(redact_text(path))}{_target(route, status)}'
+        f'{seconds * 1000:.3f},"request_bytes":{request_bytes}'
+        f',"response_bytes":{response_bytes}{_client(client_ip, user_agent)}'
+    )
+
+
+def _only_handler() -> LineHandler | None:
+    """The chassis's handler, if nobody else could tell a record from a line."""
+    if _logger.filters or logging.getLogRecordFactory() is not logging.LogRecord:
+        return None
+    handler: logging.Handler | None = None
+    logger: logging.Logger | None = _logger
+    while logger is not None:
+        for found in logger.handlers:
+            if handler is not None:
+                return None
+            handler = found
+        logger = logger.parent if logger.propagate else None
+    if type(handler) is not LineHandler or type(handler.formatter) is not JsonFormatter:
+        return None
+    return None if handler.filters or handler.level else handler
+
+
+def _is_plain(text: str | None) -> bool:
+    return text is None or (len(text) < _LONGEST_PLAIN and text.isascii())
+
+
+# Paths differ. Methods, routes and statuses are few, and callers come back.
+@lru_cache(maxsize=1024)
+def _target(route: str, status: int) -> str:
+    return f',"route":{_text(route)},"status":{status},"duration_ms":'
+
+
+@lru_cache(maxsize=1024)
+def _client(ip: str | None, user_agent: str | None) -> str:
+    return f',"client_ip":{_text(ip)},"user_agent":{_text(user_agent)}}}'
+
+
+@lru_cache(maxsize=1024)
+def _text(text: str | None) -> str:
+    return "null" if text is None else encode_basestring_ascii(redact_text(text))
