@@ -1,0 +1,1 @@
+"""What the chassis costs, beside a bare application and beside its peers."""

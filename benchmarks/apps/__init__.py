@@ -1,0 +1,1 @@
+"""The applications that are measured, each in one file with one function `create`."""
