@@ -13,9 +13,12 @@ from json.encoder import encode_basestring_ascii
 from chassis.logging import JsonFormatter, LineHandler
 from chassis.redaction import redact_text
 
+NAME = "chassis.access"
 EVENT = "request_completed"
-_logger = logging.getLogger("chassis.access")
-_LONGEST_PLAIN = 512
+_logger = logging.getLogger(NAME)
+_parent = logging.getLogger("chassis")
+_root = logging.getLogger()
+_LONGEST_PLAIN = 500
 
 
 def write(
@@ -43,7 +46,8 @@ def write(
     if not _logger.isEnabledFor(level):
         return
     handler = _only_handler()
-    if handler is None or not (_is_plain(path) and _is_plain(method) and _is_plain(user_agent)):
+    caller = _client(client_ip, user_agent)
+    if handler is None or caller is None or not path.isascii() or len(path) > _LONGEST_PLAIN:
         fields = {
             "method": method,
             "path": path,
@@ -59,33 +63,29 @@ def write(
         return
     formatter: JsonFormatter = handler.formatter  # type: ignore[assignment]  # _only_handler says so
     handler.write(
-        f'{formatter.opening(time.time(), level, _logger.name, EVENT)}'
+        f'{formatter.opening(time.time(), level, NAME, EVENT)}'
         f',"trace_id":"{trace_id}","span_id":"{span_id}","method":{_text(method)}'
         f',"path":{encode_basestring_ascii(redact_text(path))}{_target(route, status)}'
         f'{seconds * 1000:.3f},"request_bytes":{request_bytes}'
-        f',"response_bytes":{response_bytes}{_client(client_ip, user_agent)}'
+        f',"response_bytes":{response_bytes}{caller}'
     )
 
 
 def _only_handler() -> LineHandler | None:
     """The chassis's handler, if nobody else could tell a record from a line."""
-    if _logger.filters or logging.getLogRecordFactory() is not logging.LogRecord:
+    if (
+        len(_root.handlers) != 1
+        or _logger.handlers
+        or _parent.handlers
+        or _logger.filters
+        or not (_logger.propagate and _parent.propagate)
+        or logging.getLogRecordFactory() is not logging.LogRecord
+    ):
         return None
-    handler: logging.Handler | None = None
-    logger: logging.Logger | None = _logger
-    while logger is not None:
-        for found in logger.handlers:
-            if handler is not None:
-                return None
-            handler = found
-        logger = logger.parent if logger.propagate else None
+    handler = _root.handlers[0]
     if type(handler) is not LineHandler or type(handler.formatter) is not JsonFormatter:
         return None
     return None if handler.filters or handler.level else handler
-
-
-def _is_plain(text: str | None) -> bool:
-    return text is None or (len(text) < _LONGEST_PLAIN and text.isascii())
 
 
 # Paths differ. Methods, routes and statuses are few, and callers come back.
@@ -95,7 +95,9 @@ def _target(route: str, status: int) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _client(ip: str | None, user_agent: str | None) -> str:
+def _client(ip: str | None, user_agent: str | None) -> str | None:
+    if user_agent and not (user_agent.isascii() and len(user_agent) <= _LONGEST_PLAIN):
+        return None
     return f',"client_ip":{_text(ip)},"user_agent":{_text(user_agent)}}}'
 
 

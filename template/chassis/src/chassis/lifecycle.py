@@ -24,10 +24,7 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.state = State.STARTING
-
-    @property
-    def draining(self) -> bool:
-        return self.state is State.DRAINING
+        self.draining = False
 
     def mark_ready(self) -> None:
         if self.state is State.STARTING:
@@ -35,6 +32,7 @@ class Lifecycle:
 
     def drain(self) -> None:
         self.state = State.DRAINING
+        self.draining = True
 
 
 class Resources:

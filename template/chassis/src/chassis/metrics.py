@@ -9,7 +9,6 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -17,6 +16,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.samples import Exemplar
+from prometheus_client.values import MutexValue
 
 from chassis.service import Service, snake_case
 
@@ -29,42 +29,74 @@ CACHE_RESULTS = ("hit", "miss", "error")
 NOT_A_RESPONSE = ("timeout", "error", "circuit_open")
 
 
-@dataclass(frozen=True, slots=True)
 class RequestSeries:
-    """The series of one (method, route template, status)."""
+    """The series of one (method, route template, status).
 
-    requests: Counter
-    duration: Histogram
-    request_size: Histogram
-    response_size: Histogram
+    Only the event loop's thread counts requests, so this writes past the locks of the library, which
+    cost more than the counting; reading and rendering are the library's.
+    """
 
+    __slots__ = (
+        "_duration",
+        "_duration_sum",
+        "_request_size",
+        "_request_size_sum",
+        "_requests",
+        "_response_size",
+        "_response_size_sum",
+    )
 
-class _LoopCounter(Counter):
-    """Counts in the event loop's thread only, without the lock that other threads would need."""
+    def __init__(
+        self,
+        requests: Counter,
+        duration: Histogram,
+        request_size: Histogram,
+        response_size: Histogram,
+    ) -> None:
+        self._requests: MutexValue = requests._value
+        self._duration: list[MutexValue] = duration._buckets
+        self._duration_sum: MutexValue = duration._sum
+        self._request_size: list[MutexValue] = request_size._buckets
+        self._request_size_sum: MutexValue = request_size._sum
+        self._response_size: list[MutexValue] = response_size._buckets
+        self._response_size_sum: MutexValue = response_size._sum
 
-    def inc(self, amount: float = 1, exemplar: dict[str, str] | None = None) -> None:
-        self._value._value += amount
+    def observe(
+        self, seconds: float, request_bytes: int, response_bytes: int, trace_id: str | None
+    ) -> None:
+        """Count one request.
 
-
-class _LoopGauge(Gauge):
-    """As `_LoopCounter`."""
-
-    def inc(self, amount: float = 1) -> None:
-        self._value._value += amount
-
-    def dec(self, amount: float = 1) -> None:
-        self._value._value -= amount
-
-
-class _LoopHistogram(Histogram):
-    """As `_LoopCounter`; the label of an exemplar is known to be short enough."""
-
-    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
-        self._sum._value += amount
-        bucket = self._buckets[bisect_left(self._upper_bounds, amount)]
+        Args:
+            seconds: it took.
+            request_bytes, response_bytes: of the bodies.
+            trace_id: of a sampled request, for an exemplar of its duration.
+        """
+        self._requests._value += 1
+        self._duration_sum._value += seconds
+        # The last bucket, of what is over all bounds, is at the end.
+        bucket = self._duration[bisect_left(DURATION_BUCKETS, seconds)]
         bucket._value += 1
-        if exemplar:
-            bucket._exemplar = Exemplar(exemplar, amount, time.time())
+        if trace_id is not None:
+            bucket._exemplar = Exemplar({"trace_id": trace_id}, seconds, time.time())
+        self._request_size_sum._value += request_bytes
+        self._request_size[bisect_left(SIZE_BUCKETS, request_bytes)]._value += 1
+        self._response_size_sum._value += response_bytes
+        self._response_size[bisect_left(SIZE_BUCKETS, response_bytes)]._value += 1
+
+
+class InProgress:
+    """The gauge of one method, written as `RequestSeries` writes."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._value = gauge._value
+
+    def inc(self) -> None:
+        self._value._value += 1
+
+    def dec(self) -> None:
+        self._value._value -= 1
 
 
 class Metrics:
@@ -101,34 +133,34 @@ class Metrics:
 
     def _define_http(self) -> None:
         registry = self.registry
-        self._requests = _LoopCounter(
+        self._requests = Counter(
             "http_requests",
             "HTTP requests answered.",
             ("service", "method", "path", "status"),
             registry=registry,
         )
-        self._duration = _LoopHistogram(
+        self._duration = Histogram(
             "http_request_duration_seconds",
             "Time from a request's arrival to its last byte.",
             ("service", "method", "path"),
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
-        self._request_size = _LoopHistogram(
+        self._request_size = Histogram(
             "http_request_size_bytes",
             "Body bytes received.",
             ("service", "method"),
             buckets=SIZE_BUCKETS,
             registry=registry,
         )
-        self._response_size = _LoopHistogram(
+        self._response_size = Histogram(
             "http_response_size_bytes",
             "Body bytes sent.",
             ("service", "method", "status"),
             buckets=SIZE_BUCKETS,
             registry=registry,
         )
-        self._requests_in_progress = _LoopGauge(
+        self._requests_in_progress = Gauge(
             "http_requests_in_progress",
             "HTTP requests being answered.",
             ("service", "method"),
@@ -173,8 +205,8 @@ class Metrics:
             self._response_size.labels(self._service, method, code),
         )
 
-    def _in_progress(self, method: str) -> Gauge:
-        return self._requests_in_progress.labels(self._service, method)
+    def _in_progress(self, method: str) -> InProgress:
+        return InProgress(self._requests_in_progress.labels(self._service, method))
 
     def operation(self, name: str) -> AbstractContextManager[None]:
         """Count and time the block as the business operation `name` (snake_case)."""

@@ -55,7 +55,7 @@ class Observer:
             await self.app(scope, receive, send)
             return
         request = _Observation(self.instruments, scope, receive, send)
-        token = otel_context.attach(request.trace.context)
+        token = otel_context.attach(request.context)
         try:
             await self.app(scope, request.observed_receive, request.observed_send)
         except Exception:
@@ -72,6 +72,7 @@ class _Observation:
 
     __slots__ = (
         "app",
+        "context",
         "disconnected",
         "finished",
         "headers",
@@ -82,11 +83,14 @@ class _Observation:
         "request_bytes",
         "response_bytes",
         "root_path",
+        "sampled",
         "scope",
         "send",
+        "span",
+        "span_id",
         "started",
         "status",
-        "trace",
+        "trace_id",
     )
 
     def __init__(
@@ -106,12 +110,15 @@ class _Observation:
         self.disconnected = self.finished = False
         # By exact path: a prefix or a pattern would hide somebody's /health/live-stream.
         if scope["path"] in PROBES:
-            self.trace = instruments.tracing.untraced()
+            trace = instruments.tracing.untraced()
             self.in_progress = None
         else:
-            self.trace = instruments.tracing.start_server_span(method, self.headers)
+            trace = instruments.tracing.start_server_span(method, self.headers)
             self.in_progress = instruments.metrics.in_progress(method)
             self.in_progress.inc()
+        self.span, self.context, ids, self.sampled = trace
+        self.trace_id = ids[:32]
+        self.span_id = ids[32:]
 
     async def observed_receive(self) -> Message:
         message = await self.receive()
@@ -124,7 +131,7 @@ class _Observation:
     def observed_send(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = [*message.get("headers", ()), (b"x-trace-id", self.trace.trace_id.encode())]
+            headers = [*message.get("headers", ()), (b"x-trace-id", self.trace_id.encode())]
             if self.instruments.lifecycle.draining:
                 headers.append((b"connection", b"close"))
             message["headers"] = headers
@@ -146,16 +153,13 @@ class _Observation:
             self.in_progress.dec()
             self._count(route, seconds)
         self._log(route, seconds)
-        span = self.trace.span
-        if isinstance(span, ServerSpan):
-            self._end_span(span, route)
+        if isinstance(self.span, ServerSpan):
+            self._end_span(self.span, route)
 
     def _count(self, route: str, seconds: float) -> None:
         series = self.instruments.metrics.request_series(self.method, route, self.status)
-        series.requests.inc()
-        series.duration.observe(seconds, self.trace.exemplar)
-        series.request_size.observe(self.request_bytes)
-        series.response_size.observe(self.response_bytes)
+        exemplar = self.trace_id if self.sampled else None
+        series.observe(seconds, self.request_bytes, self.response_bytes, exemplar)
 
     def _log(self, route: str, seconds: float) -> None:
         if self.in_progress is None:
@@ -164,13 +168,13 @@ class _Observation:
             level = logging.ERROR
         else:
             level = logging.INFO
-        scope, trace = self.scope, self.trace
+        scope = self.scope
         client = scope.get("client")
         agent = self.headers.get(b"user-agent")
         access.write(
             level,
-            trace.trace_id,
-            trace.span_id,
+            self.trace_id,
+            self.span_id,
             method=scope["method"],
             path=scope["path"],
             route=route,

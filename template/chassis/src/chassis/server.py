@@ -144,7 +144,7 @@ class MetricsApp:
         token = otel_context.attach(request.context)
         try:
             response = await self._respond(scope)
-            response.headers["X-Trace-ID"] = request.trace_id
+            response.headers["X-Trace-ID"] = request.ids[:32]
             await response(scope, receive, send)
         finally:
             otel_context.detach(token)

@@ -63,15 +63,16 @@ class SpanMaker:
 class UnrecordedSpan(NonRecordingSpan):
     """The ids of a request that is not recorded; most requests never ask for more than their text."""
 
-    def __init__(
-        self, trace_id: int, span_id: int, flags: TraceFlags, trace_state: TraceState | None
-    ) -> None:
-        self._ids = (trace_id, span_id, False, flags, trace_state)
+    def __init__(self, ids: int, flags: TraceFlags, trace_state: TraceState | None) -> None:
+        self._ids = ids
+        self._flags = flags
+        self._trace_state = trace_state
         self._made: SpanContext | None = None
 
     def get_span_context(self) -> SpanContext:
         if self._made is None:
-            self._made = SpanContext(*self._ids)
+            trace_id, span_id = self._ids >> 64, self._ids & 2**64 - 1
+            self._made = SpanContext(trace_id, span_id, False, self._flags, self._trace_state)
         return self._made
 
     def __repr__(self) -> str:

@@ -13,7 +13,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote
 
 from opentelemetry import context as otel_context
@@ -54,25 +54,28 @@ _TRACE_ID: Final = re.compile(
     rb"[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE
 )
 _propagator: Final = TraceContextTextMapPropagator()
+# A trace id and a span id in one number. That either is zero, which is invalid, is one in 2**64.
+_ID_BYTES: Final = 24
+_SPAN_ID: Final = 2**64 - 1
 _UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
 # As the SDK flags the trace ids that it makes.
 _SAMPLED_ROOT: Final = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
 
 
-class RequestTrace:
-    """What tracing knows of a request: its span, the context to attach, its ids as hex, and what
-    links its duration to them when it is sampled."""
+class RequestTrace(NamedTuple):
+    """What tracing knows of a request.
 
-    __slots__ = ("context", "exemplar", "span", "span_id", "trace_id")
+    Attributes:
+        span: of the request, recorded or not.
+        context: to attach for the request.
+        ids: trace id and span id as 48 characters of lower-case hex.
+        sampled: whether the trace is kept.
+    """
 
-    def __init__(
-        self, span: Span, context: Context, trace_id: int, span_id: int, sampled: bool
-    ) -> None:
-        self.span = span
-        self.context = context
-        self.trace_id = f"{trace_id:032x}"
-        self.exemplar = {"trace_id": self.trace_id} if sampled else None
-        self.span_id = f"{span_id:016x}"
+    span: Span
+    context: Context
+    ids: str
+    sampled: bool
 
 
 class Tracing:
@@ -115,28 +118,25 @@ class Tracing:
             method: the span's first name; the route is not known yet.
             headers: of the request; `traceparent`, `tracestate` and `x-trace-id` are read.
         """
-        context = self._context
-        parent = None
+        context, parent, trace_state, flags = self._context, None, None, _SAMPLED_ROOT
+        ids = random.getrandbits(8 * _ID_BYTES)
         if b"traceparent" in headers:
             context, parent = _remote_parent(headers, context)
         if parent is not None:
-            trace_id, trace_state = parent.trace_id, parent.trace_state
+            ids = parent.trace_id << 64 | ids & _SPAN_ID
+            trace_state = parent.trace_state
             flags = TraceFlags(TraceFlags.SAMPLED | parent.trace_flags & TraceFlags.RANDOM_TRACE_ID)
-        else:
-            trace_id, trace_state = _requested_trace_id(headers) or _new_trace_id(), None
-            flags = _SAMPLED_ROOT
-        span_id = _new_span_id()
+        elif b"x-trace-id" in headers and (requested := _requested_trace_id(headers)):
+            ids = requested << 64 | ids & _SPAN_ID
+        sampled = self._sampling.takes(ids >> 64, parent)
         span: Span
-        sampled = self._sampling.takes(trace_id, parent)
-        if not sampled:
-            span = UnrecordedSpan(trace_id, span_id, _UNSAMPLED, trace_state)
-        elif self._spans is None:
-            span = UnrecordedSpan(trace_id, span_id, flags, trace_state)
-        else:
-            own = SpanContext(trace_id, span_id, False, flags, trace_state)
+        if sampled and self._spans is not None:
+            own = SpanContext(ids >> 64, ids & _SPAN_ID, False, flags, trace_state)
             span = self._spans.start(method, own, parent, context)
+        else:
+            span = UnrecordedSpan(ids, flags if sampled else _UNSAMPLED, trace_state)
         current = trace.set_span_in_context(span, context)
-        return RequestTrace(span, current, trace_id, span_id, sampled)
+        return RequestTrace(span, current, ids.to_bytes(_ID_BYTES).hex(), sampled)
 
     def context(self) -> Context:
         """Return a context with this application's tracing and no span."""
@@ -144,13 +144,13 @@ class Tracing:
 
     def untraced(self) -> "RequestTrace":
         """Return ids for a request that is never traced, and a context in which nothing is."""
-        trace_id, span_id = _new_trace_id(), _new_span_id()
-        span = UnrecordedSpan(trace_id, span_id, _UNSAMPLED, None)
+        ids = random.getrandbits(8 * _ID_BYTES)
+        span = UnrecordedSpan(ids, _UNSAMPLED, None)
         suppressed = otel_context.set_value(
             otel_context._SUPPRESS_INSTRUMENTATION_KEY, True, self._context
         )
         current = trace.set_span_in_context(span, suppressed)
-        return RequestTrace(span, current, trace_id, span_id, sampled=False)
+        return RequestTrace(span, current, ids.to_bytes(_ID_BYTES).hex(), sampled=False)
 
     def tracer(self, *scope: object) -> Tracer:
         """Return the tracer of an instrumentation scope, made once."""
@@ -185,14 +185,6 @@ class Tracing:
         self.add_processor(BatchSpanProcessor(exporter))
 
 
-def _new_trace_id() -> int:
-    return random.getrandbits(128) or 1
-
-
-def _new_span_id() -> int:
-    return random.getrandbits(64) or 1
-
-
 def _remote_parent(
     headers: Mapping[bytes, bytes], base: Context
 ) -> tuple[Context, SpanContext | None]:
@@ -207,9 +199,7 @@ def _remote_parent(
 
 
 def _requested_trace_id(headers: Mapping[bytes, bytes]) -> int | None:
-    value = headers.get(b"x-trace-id")
-    if value is None:
-        return None
+    value = headers[b"x-trace-id"]
     return int(value.replace(b"-", b""), 16) if _TRACE_ID.fullmatch(value) else None
 
 
