@@ -3,7 +3,7 @@
 from app.main import create_app
 from app.settings import Settings
 from benchmarks.apps import routes
-from chassis import logging, service
+from chassis import logging, server, service
 from chassis.configuration import load
 from fastapi import FastAPI
 from starlette.routing import Route
@@ -20,8 +20,12 @@ def create() -> FastAPI:
         format=settings.log_format,
     )
     app = create_app(settings)
-    # In front of the sample's own routes: FastAPI asks one route after the other, and bare has none there.
-    position = next(n for n, route in enumerate(app.routes) if not isinstance(route, Route))
+    # In front of the sample's routes, where bare has it: FastAPI asks one route after the other.
+    first = next(n for n, route in enumerate(app.routes) if not isinstance(route, Route))
     app.include_router(routes.memory)
-    app.router.routes.insert(position, app.router.routes.pop())
+    app.router.routes.insert(first, app.router.routes.pop())
     return app
+
+
+def serve() -> int:
+    return server.serve(create(), load(Settings))

@@ -53,7 +53,7 @@ class Limits:
             return
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.seconds
-        request = _Limited(self, scope, receive, send, deadline)
+        request = _Limited(self.max_bytes, self._waiting, scope, receive, send, deadline)
         token = _deadline.set(deadline)
         if self._timer is None or loop is not self._loop:
             self._start(deadline, loop)
@@ -70,10 +70,6 @@ class Limits:
             request.task.uncancel()
             response = error_response(scope, 503, "The request took too long")
             await response(scope, receive, send)
-
-    def begun(self, request: "_Limited") -> None:
-        """Let a response that has begun take its time."""
-        self._waiting.pop(request, None)
 
     def _start(self, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
         if loop is not self._loop:
@@ -98,23 +94,31 @@ class _Limited:
 
     __slots__ = (
         "_cancelling",
-        "_limits",
+        "_max_bytes",
         "_receive",
         "_received",
         "_scope",
         "_send",
+        "_waiting",
         "deadline",
         "expired",
         "task",
     )
 
     def __init__(
-        self, limits: Limits, scope: Scope, receive: Receive, send: Send, deadline: float
+        self,
+        max_bytes: int,
+        waiting: dict["_Limited", None],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        deadline: float,
     ) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a request is served inside a task")
-        self._limits = limits
+        self._max_bytes = max_bytes
+        self._waiting = waiting
         self._scope = scope
         self._receive = receive
         self._received = 0
@@ -125,20 +129,19 @@ class _Limited:
         self.expired = False
 
     async def limited_receive(self) -> Message:
-        most = self._limits.max_bytes
-        if self._received == 0 and _declared_length(self._scope) > most:
-            raise _too_large(most)
+        if self._received == 0 and _declared_length(self._scope) > self._max_bytes:
+            raise _too_large(self._max_bytes)
         message = await self._receive()
         self._received += len(message.get("body", b""))
-        if self._received > most:
-            raise _too_large(most)
+        if self._received > self._max_bytes:
+            raise _too_large(self._max_bytes)
         return message
 
     def send_in_time(self, message: Message) -> Awaitable[None]:
         if self.expired:
             return _nothing()
         if message["type"] == "http.response.start":
-            self._limits.begun(self)
+            self._waiting.pop(self, None)
         return self._send(message)
 
     def expire(self) -> None:
@@ -151,9 +154,9 @@ class _Limited:
         return self.expired and not (others and isinstance(error, asyncio.CancelledError))
 
 
-def _too_large(most: int) -> HTTPException:
+def _too_large(max_bytes: int) -> HTTPException:
     # FastAPI's own class: whatever else `receive` raises becomes a 400 there.
-    return HTTPException(413, f"The request body is larger than {most} bytes")
+    return HTTPException(413, f"The request body is larger than {max_bytes} bytes")
 
 
 async def _nothing() -> None:

@@ -18,7 +18,6 @@ import threading
 import time
 import warnings
 from contextlib import nullcontext, suppress
-from functools import lru_cache
 from types import TracebackType
 from typing import Literal, TextIO
 
@@ -88,7 +87,7 @@ class JsonFormatter(BaseJsonFormatter):
         super().__init__()
         facts = {"service": service, "version": version, "environment": environment}
         self._facts = ",".join(f'"{key}":{quote(value)}' for key, value in facts.items())
-        self._after_timestamp = lru_cache(maxsize=256)(self._make_after_timestamp)
+        self._openings: dict[tuple[int, str, str], str] = {}
         self._second = (-1, "")
 
     def format(self, record: logging.LogRecord) -> str:
@@ -106,12 +105,13 @@ class JsonFormatter(BaseJsonFormatter):
             level: of the standard library's numbers.
             logger, message: few and constant; what is made of them is kept.
         """
-        after = self._after_timestamp(level, logger, message)
-        return f'{{"timestamp":"{self._timestamp(created)}",{after}'
-
-    def _make_after_timestamp(self, level: int, logger: str, message: str) -> str:
-        named, said = quote(logger, MAX_NAME), JsonWriter().text(message)
-        return f'"level":"{level_name(level)}","logger":{named},"message":{said},{self._facts}'
+        kind = (level, logger, message)
+        if kind not in self._openings:
+            named, said = quote(logger, MAX_NAME), JsonWriter().text(message)
+            self._openings[kind] = (
+                f'","level":"{level_name(level)}","logger":{named},"message":{said},{self._facts}'
+            )
+        return f'{{"timestamp":"{self._timestamp(created)}{self._openings[kind]}'
 
     def _line(self, record: logging.LogRecord) -> str:
         fields = record.msg if isinstance(record.msg, dict) else {}

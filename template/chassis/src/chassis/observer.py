@@ -33,6 +33,7 @@ CLIENT_CLOSED_REQUEST = 499
 class Instruments:
     """What an observation writes to."""
 
+    app: Starlette
     metrics: Metrics
     tracing: Tracing
     lifecycle: Lifecycle
@@ -40,7 +41,7 @@ class Instruments:
 
 def install(app: FastAPI, metrics: Metrics, tracing: Tracing, lifecycle: Lifecycle) -> None:
     """Observe every request of `app`."""
-    app.add_middleware(Observer, instruments=Instruments(metrics, tracing, lifecycle))
+    app.add_middleware(Observer, instruments=Instruments(app, metrics, tracing, lifecycle))
 
 
 class Observer:
@@ -71,7 +72,6 @@ class _Observation:
     """One request, from its arrival to its last byte."""
 
     __slots__ = (
-        "app",
         "context",
         "disconnected",
         "finished",
@@ -104,7 +104,6 @@ class _Observation:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         method: str = scope["method"]
         self.method = method = method if method in METHODS else OTHER_METHOD
-        self.app: Starlette = scope["app"]
         self.root_path: str = scope.get("root_path", "")
         self.status = self.request_bytes = self.response_bytes = 0
         self.disconnected = self.finished = False
@@ -148,7 +147,7 @@ class _Observation:
         seconds = time.perf_counter() - self.started
         if self.disconnected or self.status == 0:
             self.status = CLIENT_CLOSED_REQUEST
-        route = routes.template(self.scope, self.app, self.root_path)
+        route = routes.template(self.scope, self.instruments.app, self.root_path)
         if self.in_progress is not None:
             self.in_progress.dec()
             self._count(route, seconds)

@@ -1,8 +1,8 @@
 """Spans as OTLP, encoded for speed.
 
 The library builds a Python object for every value of every span, which costs more than the span
-itself. Here the bytes of a span are written directly; what does not repeat in a plain way (events,
-links, sequences) and everything around the spans is still the library's. The tests compare both.
+itself. Here the bytes of a span are written directly; spans with events, links or sequences, and
+everything around the spans, are still the library's. The tests compare both.
 """
 
 from collections.abc import Sequence
@@ -10,45 +10,65 @@ from functools import lru_cache
 from struct import pack
 from typing import Final
 
+import grpc
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode
 
 # Tags of opentelemetry/proto/trace/v1/trace.proto: number of the field and wire type.
-_NAME, _ATTRIBUTE, _STATUS, _SPAN = b"\x2a", b"\x4a", b"\x7a", b"\x12"
+_NAME, _ATTRIBUTE, _STATUS = b"\x2a", b"\x4a", b"\x7a"
+_RESOURCE_SPANS, _SCOPE_SPANS, _SPAN = b"\x0a", b"\x12", b"\x12"
 _KINDS: Final = {kind: pack("BB", 0x30, kind.value + 1) for kind in SpanKind}
 _FLAGS_LOCAL, _FLAGS_REMOTE = b"\x85\x01\x00\x01\x00\x00", b"\x85\x01\x00\x03\x00\x00"
 _LONGEST_KEPT: Final = 256
+_EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
 class SpanExporter(OTLPSpanExporter):
-    """The library's exporter with the encoding of this module."""
+    """The library's exporter, to which a request is the bytes that this module makes."""
 
-    def _translate_data(self, data: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
+    def _translate_data(self, data: Sequence[ReadableSpan]) -> bytes:  # type: ignore[override]
         return encode(data)
 
+    def _initialize_channel_and_stub(self) -> None:
+        super()._initialize_channel_and_stub()
+        self._client = _Stub(self._channel)
 
-def encode(spans: Sequence[ReadableSpan]) -> ExportTraceServiceRequest:
-    """The same request as the library's `encode_spans`, in a third of the time."""
+
+class _Stub:
+    """The generated stub without its serializer."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.Export = channel.unary_unary(
+            _EXPORT, response_deserializer=ExportTraceServiceResponse.FromString
+        )
+
+
+def encode(spans: Sequence[ReadableSpan]) -> bytes:
+    """The bytes of the request that the library's `encode_spans` makes, in a quarter of the time."""
     resources: dict[int, dict[int, list[ReadableSpan]]] = {}
     for span in spans:
         scopes = resources.setdefault(id(span.resource), {})
         scopes.setdefault(id(span.instrumentation_scope), []).append(span)
-    request = ExportTraceServiceRequest()
+    parts = []
     for scopes in resources.values():
-        firsts = encode_spans([group[0] for group in scopes.values()])
-        for scope, group in zip(firsts.resource_spans[0].scope_spans, scopes.values(), strict=True):
-            scope.MergeFromString(b"".join(map(_span_in_scope, group[1:])))
-        request.MergeFrom(firsts)
-    return request
+        (resource,) = encode_spans([group[0] for group in scopes.values()]).resource_spans
+        groups = []
+        for scope, group in zip(resource.scope_spans, scopes.values(), strict=True):
+            del scope.spans[:]
+            encoded = b"".join(map(_span_in_scope, group))
+            groups.append(_field(_SCOPE_SPANS, scope.SerializeToString() + encoded))
+        del resource.scope_spans[:]
+        parts.append(_field(_RESOURCE_SPANS, resource.SerializeToString() + b"".join(groups)))
+    return b"".join(parts)
 
 
 def _span_in_scope(span: ReadableSpan) -> bytes:
     try:
         encoded = _span(span)
-    except _NotPlain:
+    except (_NotPlain, TypeError):  # a sequence may be a list, which no cache takes
         (resource,) = encode_spans([span]).resource_spans
         encoded = resource.scope_spans[0].spans[0].SerializeToString()
     return _field(_SPAN, encoded)
@@ -59,32 +79,38 @@ class _NotPlain(Exception):
 
 
 def _span(span: ReadableSpan) -> bytes:
-    context, parent, status = span.context, span.parent, span.status
-    if span.events or span.links or span.dropped_attributes or context.trace_state:
+    # The fields themselves: the properties copy what they give.
+    context, parent, status, attributes = span._context, span._parent, span._status, span._attributes
+    if context is None or context.trace_state or span._events or span._links:
         raise _NotPlain
+    if type(attributes) is not dict and span.dropped_attributes:
+        raise _NotPlain
+    trace_id, span_id, *_ = context
     parts = [
         b"\x0a\x10",
-        context.trace_id.to_bytes(16),
+        trace_id.to_bytes(16),
         b"\x12\x08",
-        context.span_id.to_bytes(8),
-        _kept_text(_NAME, span.name),
-        _KINDS[span.kind],
-        pack("<BQBQ", 0x39, span.start_time, 0x41, span.end_time),
-        _status(status.status_code.value, status.description),
-        _FLAGS_REMOTE if parent is not None and parent.is_remote else _FLAGS_LOCAL,
+        span_id.to_bytes(8),
+        _kept_text(_NAME, span._name),
+        _KINDS[span._kind],
+        pack("<BQBQ", 0x39, span._start_time, 0x41, span._end_time),
+        _status(status.status_code, status.description),
     ]
-    if parent is not None:
-        parts.append(b"\x22\x08" + parent.span_id.to_bytes(8))
-    for key, value in (span.attributes or {}).items():
-        if type(value) is str and len(value) > _LONGEST_KEPT:
-            parts.append(_attribute.__wrapped__(key, value))
-        else:
-            parts.append(_attribute(key, value))
+    if parent is None:
+        parts.append(_FLAGS_LOCAL)
+    else:
+        parts += b"\x22\x08", parent.span_id.to_bytes(8)
+        parts.append(_FLAGS_REMOTE if parent.is_remote else _FLAGS_LOCAL)
+    if attributes:
+        parts += [
+            _kept_attribute(key, value)
+            if type(value) is not str or len(value) <= _LONGEST_KEPT
+            else _attribute(key, value)
+            for key, value in attributes.items()
+        ]
     return b"".join(parts)
 
 
-# Almost all attributes repeat: keys are few, and so are methods, routes, statuses, hosts and agents.
-@lru_cache(maxsize=4096, typed=True)
 def _attribute(key: str, value: object) -> bytes:
     match value:
         case bool():
@@ -100,10 +126,14 @@ def _attribute(key: str, value: object) -> bytes:
     return _field(_ATTRIBUTE, _text(b"\x0a", key) + _field(b"\x12", encoded))
 
 
+# Almost all attributes repeat: keys are few, and so are methods, routes, statuses, hosts and agents.
+_kept_attribute = lru_cache(maxsize=4096, typed=True)(_attribute)
+
+
 @lru_cache(maxsize=64)
-def _status(code: int, description: str | None) -> bytes:
+def _status(code: StatusCode, description: str | None) -> bytes:
     message = _text(b"\x12", description) if description else b""
-    return _field(_STATUS, message + (pack("BB", 0x18, code) if code else b""))
+    return _field(_STATUS, message + (pack("BB", 0x18, code.value) if code.value else b""))
 
 
 def _text(tag: bytes, text: str) -> bytes:
@@ -120,6 +150,7 @@ def _field(tag: bytes, content: bytes) -> bytes:
     return tag + _varint(len(content)) + content
 
 
+@lru_cache(maxsize=4096)
 def _varint(number: int) -> bytes:
     if not -(2**63) <= number < 2**63:
         raise _NotPlain

@@ -6,6 +6,7 @@ pin the behaviour.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
@@ -14,6 +15,7 @@ from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Scope
 
 UNMATCHED = "__unmatched__"
+_NOTHING: dict[str, Any] = {}
 
 
 def template(scope: Scope, app: Starlette, root_path: str) -> str:
@@ -24,7 +26,16 @@ def template(scope: Scope, app: Starlette, root_path: str) -> str:
         app: the application that got the request; the scope names the innermost mounted one.
         root_path: the scope's `root_path` before routing; what it has more now are mounts.
     """
-    path = _matched_path(scope)
+    route = scope.get("route")
+    path: str | None
+    if route is None:
+        path = _path_by_endpoint(scope)
+    elif isinstance(route, Mount):
+        path = None
+    else:
+        context = scope.get("fastapi", _NOTHING).get("effective_route_context")
+        in_router = context is not None and context.original_route is route
+        path = context.path if in_router else route.path
     if path is None:
         return UNMATCHED
     mounted: str = scope.get("root_path", "")
@@ -45,18 +56,6 @@ def allowed_methods(app: FastAPI, scope: Scope) -> str:
         if match is not Match.NONE and context.methods:
             methods |= context.methods
     return ", ".join(sorted(methods))
-
-
-def _matched_path(scope: Scope) -> str | None:
-    route = scope.get("route")
-    if isinstance(route, Mount):
-        return None
-    if route is None:
-        return _path_by_endpoint(scope)
-    context = scope.get("fastapi", {}).get("effective_route_context")
-    in_router = context is not None and context.original_route is route
-    path: str = context.path if in_router else route.path
-    return path
 
 
 def _mount_template(routes: Sequence[BaseRoute], mounted: str) -> str | None:

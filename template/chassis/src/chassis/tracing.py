@@ -29,6 +29,7 @@ from opentelemetry.trace import (
     TraceFlags,
     Tracer,
 )
+from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from chassis.sampling import Sampling, sdk_sampler
@@ -135,7 +136,7 @@ class Tracing:
             span = self._spans.start(method, own, parent, context)
         else:
             span = UnrecordedSpan(ids, flags if sampled else _UNSAMPLED, trace_state)
-        current = trace.set_span_in_context(span, context)
+        current = Context({**context, _SPAN_KEY: span})
         return RequestTrace(span, current, ids.to_bytes(_ID_BYTES).hex(), sampled)
 
     def context(self) -> Context:
