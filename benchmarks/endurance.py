@@ -1,6 +1,6 @@
 """Whether a request costs the same, and the process has the same size, after many.
 
-    python -m benchmarks.endurance COUNT
+python -m benchmarks.endurance COUNT
 """
 
 import asyncio
@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import uvloop
+from fastapi import FastAPI
+
 from benchmarks.apps import chassis
 from benchmarks.inprocess import requests
-from fastapi import FastAPI
 
 SLICE = 1000
 

@@ -30,7 +30,6 @@ class Server:
     service: Service
     port: int
     pid: int
-    connection: socket.socket
     item: str = ""
     slices: dict[str, list[float]] = field(default_factory=dict)
 
@@ -49,9 +48,8 @@ def running(service: Service, collector: Collector) -> Iterator[Server]:
     )
     try:
         os.sched_setaffinity(process.pid, {SERVER_CORE})
-        connection = _connect(port)
-        yield Server(service, port, process.pid, connection)
-        connection.close()
+        connect(port).close()
+        yield Server(service, port, process.pid)
     finally:
         process.kill()
         process.wait()
@@ -70,7 +68,8 @@ def free_port() -> int:
             return port
 
 
-def _connect(port: int) -> socket.socket:
+def connect(port: int) -> socket.socket:
+    """Connect, once the server listens."""
     deadline = time.monotonic() + READY_SECONDS
     while True:
         try:
@@ -133,19 +132,21 @@ def measure_cpu(servers: Sequence[Server], route: str, rounds: int) -> None:
     """Let all servers take turns, in shuffled order, with slices of requests to one route."""
     make = ROUTES[route]
     for server in servers:
-        if not server.item:
-            server.item = re.findall(
-                r'"id":"([^"]+)"', send(server.connection, create_item(server)).decode()
-            )[0]
-        for _ in range(2 * SLICE):
-            send(server.connection, make(server))
+        with connect(server.port) as connection:
+            if not server.item:
+                created = send(connection, create_item(server)).decode()
+                server.item = re.findall(r'"id":"([^"]+)"', created)[0]
+            for _ in range(2 * SLICE):
+                send(connection, make(server))
         server.slices[route] = []
     for _ in range(rounds):
         for server in random.sample(servers, len(servers)):
             requests = [make(server) for _ in range(SLICE)]
             before = cpu_seconds(server.pid)
-            for request in requests:
-                send(server.connection, request)
+            # A connection of its own: a server ends one that is idle for 5 s.
+            with connect(server.port) as connection:
+                for request in requests:
+                    send(connection, request)
             # What is exported behind the requests belongs to them.
             time.sleep(SETTLE_SECONDS)
             server.slices[route].append((cpu_seconds(server.pid) - before) / SLICE)
@@ -191,7 +192,16 @@ class Latency:
 def wrk(server: Server, seconds: int, path: str = "/notes/7") -> Latency:
     """Run wrk with 16 connections against a server."""
     url = f"http://127.0.0.1:{server.port}{path}"
-    command = ["taskset", "-c", str(CLIENT_CORE), "wrk", "-t1", "-c16", f"-d{seconds}s", "--latency"]
+    command = [
+        "taskset",
+        "-c",
+        str(CLIENT_CORE),
+        "wrk",
+        "-t1",
+        "-c16",
+        f"-d{seconds}s",
+        "--latency",
+    ]
     output = subprocess.run([*command, url], check=True, capture_output=True, text=True).stdout
     assert "Non-2xx" not in output, output
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output)

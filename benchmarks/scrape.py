@@ -1,6 +1,6 @@
 """What a scrape of a thousand series takes, and for how long it keeps the loop from its requests.
 
-    python -m benchmarks.scrape SERIES
+python -m benchmarks.scrape SERIES
 """
 
 import asyncio
@@ -10,10 +10,11 @@ import time
 from typing import Any
 
 import uvloop
+from starlette.types import Message
+
 from benchmarks.apps import chassis
 from benchmarks.inprocess import add_series
 from chassis.server import MetricsApp
-from starlette.types import Message
 
 SCRAPES = 20
 

@@ -1,6 +1,6 @@
 """Serve one of the applications the way its users would.
 
-    python -m benchmarks.serve APP PORT
+python -m benchmarks.serve APP PORT
 """
 
 import importlib

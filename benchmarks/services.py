@@ -40,7 +40,9 @@ class Service:
 
     def environment(self, collector: Collector) -> dict[str, str]:
         """Where its spans go, how many there are, and nothing of the user's own settings."""
-        inherited = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
+        inherited = {
+            name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ
+        }
         variables = {**inherited, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
         if self.sampled is not None:
             variables |= {

@@ -1,7 +1,8 @@
 """FastAPI and nothing else: no log, no metrics, no middleware. What everything is compared with."""
 
-from benchmarks.apps import routes
 from fastapi import FastAPI
+
+from benchmarks.apps import routes
 
 
 def create() -> FastAPI:

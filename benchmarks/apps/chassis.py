@@ -1,12 +1,13 @@
 """A fresh render as it is, everything on, with the in-memory read beside its own routes."""
 
+from fastapi import FastAPI
+from starlette.routing import Route
+
 from app.main import create_app
 from app.settings import Settings
 from benchmarks.apps import routes
 from chassis import logging, server, service
 from chassis.configuration import load
-from fastapi import FastAPI
-from starlette.routing import Route
 
 
 def create() -> FastAPI:

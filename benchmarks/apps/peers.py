@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from asgi_correlation_id import CorrelationIdMiddleware, correlation_id
-from benchmarks.apps import routes
 from fastapi import FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
 from opentelemetry import trace
@@ -15,6 +14,8 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from prometheus_fastapi_instrumentator import Instrumentator
+
+from benchmarks.apps import routes
 
 logger = structlog.get_logger()
 

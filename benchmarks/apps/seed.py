@@ -5,7 +5,7 @@ the samplers: the standard variables.
 """
 
 import logging
-import os
+import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,6 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Annotated
 
-from benchmarks.apps import routes
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
@@ -26,6 +25,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from prometheus_client import Counter, Histogram, make_asgi_app
 from pydantic_settings import BaseSettings
 from pythonjsonlogger.json import JsonFormatter
+
+from benchmarks.apps import routes
 
 SERVICE = "user-service"
 BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -58,7 +59,7 @@ def get_database(settings: Annotated[Settings, Depends(get_settings)]) -> str:
 
 
 def set_up_logging() -> None:
-    handler = logging.StreamHandler(open(os.dup(1), "w"))  # noqa: SIM115  # standard output
+    handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         JsonFormatter(
             "%(asctime)s %(levelname)s %(name)s %(message)s",

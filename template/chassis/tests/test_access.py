@@ -40,7 +40,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
     handler.setFormatter(JsonFormatter(**FACTS))
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [handler])
-    monkeypatch.setattr(access.time, "time", lambda: 1_764_000_000.25)
+    monkeypatch.setattr("chassis.access.time.time", lambda: 1_764_000_000.25)
     level = root.level
     root.setLevel(logging.DEBUG)
 

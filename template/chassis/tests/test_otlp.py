@@ -11,7 +11,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
+from opentelemetry.trace import (
+    Link,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+)
 
 from chassis import otlp
 
@@ -72,9 +80,7 @@ def test_any_plain_span(
 ) -> None:
     context = SpanContext(trace_id, span_id, False, SAMPLED)
     status = Status(code, description if code is StatusCode.ERROR else None)
-    assert_same(
-        span(attributes=attributes, name=name, kind=kind, context=context, status=status)
-    )
+    assert_same(span(attributes=attributes, name=name, kind=kind, context=context, status=status))
 
 
 @pytest.mark.criterion("T2")
@@ -112,5 +118,3 @@ def test_a_text_that_utf8_cannot_carry_is_left_to_the_library(
 ) -> None:
     assert_same(span(attributes={"bad": "\ud800", "good": 1}))
     assert caplog.messages
-
-

@@ -63,7 +63,7 @@ def write(
         return
     formatter: JsonFormatter = handler.formatter  # type: ignore[assignment]  # _only_handler says so
     handler.write(
-        f'{formatter.opening(time.time(), level, NAME, EVENT)}'
+        f"{formatter.opening(time.time(), level, NAME, EVENT)}"
         f',"trace_id":"{trace_id}","span_id":"{span_id}","method":{_text(method)}'
         f',"path":{encode_basestring_ascii(redact_text(path))}{_target(route, status)}'
         f'{seconds * 1000:.3f},"request_bytes":{request_bytes}'

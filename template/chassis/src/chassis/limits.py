@@ -21,9 +21,7 @@ def remaining() -> float | None:
 
 def install(app: FastAPI, settings: ChassisSettings) -> None:
     """Bound every request's body and time."""
-    app.add_middleware(
-        Limits, max_bytes=settings.max_body_bytes, seconds=settings.request_timeout
-    )
+    app.add_middleware(Limits, max_bytes=settings.max_body_bytes, seconds=settings.request_timeout)
 
 
 class Limits:

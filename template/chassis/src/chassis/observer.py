@@ -147,27 +147,16 @@ class _Observation:
         seconds = time.perf_counter() - self.started
         if self.disconnected or self.status == 0:
             self.status = CLIENT_CLOSED_REQUEST
-        route = routes.template(self.scope, self.instruments.app, self.root_path)
-        if self.in_progress is not None:
-            self.in_progress.dec()
-            self._count(route, seconds)
-        self._log(route, seconds)
-        if isinstance(self.span, ServerSpan):
-            self._end_span(self.span, route)
-
-    def _count(self, route: str, seconds: float) -> None:
-        series = self.instruments.metrics.request_series(self.method, route, self.status)
-        exemplar = self.trace_id if self.sampled else None
-        series.observe(seconds, self.request_bytes, self.response_bytes, exemplar)
-
-    def _log(self, route: str, seconds: float) -> None:
+        scope, instruments = self.scope, self.instruments
+        route = routes.template(scope, instruments.app, self.root_path)
+        level = logging.INFO if self.status < 500 else logging.ERROR
         if self.in_progress is None:
             level = logging.DEBUG
-        elif self.status >= 500:
-            level = logging.ERROR
         else:
-            level = logging.INFO
-        scope = self.scope
+            self.in_progress.dec()
+            series = instruments.metrics.request_series(self.method, route, self.status)
+            exemplar = self.trace_id if self.sampled else None
+            series.observe(seconds, self.request_bytes, self.response_bytes, exemplar)
         client = scope.get("client")
         agent = self.headers.get(b"user-agent")
         access.write(
@@ -184,6 +173,8 @@ class _Observation:
             client_ip=client[0] if client else None,
             user_agent=agent.decode("latin-1") if agent else None,
         )
+        if isinstance(self.span, ServerSpan):
+            self._end_span(self.span, route)
 
     def _end_span(self, span: ServerSpan, route: str) -> None:
         scope = self.scope

@@ -10,7 +10,7 @@ from functools import lru_cache
 from struct import pack
 from typing import Final
 
-import grpc
+import grpc  # type: ignore[import-untyped]  # it has no types
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -33,8 +33,8 @@ class SpanExporter(OTLPSpanExporter):
         return encode(data)
 
     def _initialize_channel_and_stub(self) -> None:
-        super()._initialize_channel_and_stub()
-        self._client = _Stub(self._channel)
+        super()._initialize_channel_and_stub()  # type: ignore[no-untyped-call]
+        self._client = _Stub(self._channel)  # type: ignore[assignment]  # its own stub is set there
 
 
 class _Stub:
@@ -80,7 +80,12 @@ class _NotPlain(Exception):
 
 def _span(span: ReadableSpan) -> bytes:
     # The fields themselves: the properties copy what they give.
-    context, parent, status, attributes = span._context, span._parent, span._status, span._attributes
+    context, parent, status, attributes = (
+        span._context,
+        span._parent,
+        span._status,
+        span._attributes,
+    )
     if context is None or context.trace_state or span._events or span._links:
         raise _NotPlain
     if type(attributes) is not dict and span.dropped_attributes:

@@ -140,11 +140,11 @@ class MetricsApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        request = self._tracing.untraced()
-        token = otel_context.attach(request.context)
+        _, context, ids, _ = self._tracing.untraced()
+        token = otel_context.attach(context)
         try:
             response = await self._respond(scope)
-            response.headers["X-Trace-ID"] = request.ids[:32]
+            response.headers["X-Trace-ID"] = ids[:32]
             await response(scope, receive, send)
         finally:
             otel_context.detach(token)

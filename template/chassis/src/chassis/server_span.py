@@ -13,7 +13,6 @@ from typing import Any, Final
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Span, SpanLimits, Tracer, TracerProvider
-from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
@@ -25,6 +24,7 @@ from opentelemetry.trace import (
 )
 
 _UNSET: Final = Status(StatusCode.UNSET)
+_ERROR: Final = Status(StatusCode.ERROR)
 _MOST_ATTRIBUTES: Final = 32
 """More than the observer sets."""
 
@@ -109,6 +109,7 @@ class ServerSpan(Span):
         self._lock = threading.Lock()
         self._span_processor = tracer.span_processor
         self._record_exception = self._set_status_on_exception = True
+        self._record_end_metrics = None
 
     def __getattr__(self, name: str) -> Any:
         made: Any
@@ -121,7 +122,7 @@ class ServerSpan(Span):
                     max_value_len=limits.max_span_attribute_length,
                 )
             case "_events":
-                made = self._new_events()
+                made = self._new_events()  # type: ignore[no-untyped-call]
             case "_links":
                 made = self._new_links(())
             case _:
@@ -131,19 +132,19 @@ class ServerSpan(Span):
 
     def finish(self, name: str, attributes: Mapping[str, str | int], error: bool) -> None:
         """Set what the observer knows, and end the span."""
+        if self._end_time is not None:
+            return
+        fields = self.__dict__
+        if self._unlimited and "_attributes" not in fields:
+            fields["_attributes"] = attributes
+        else:
+            self.set_attributes(attributes)
         with self._lock:
-            if self._end_time is not None:
-                return
-            fields = self.__dict__
-            if self._unlimited and "_attributes" not in fields:
-                fields["_attributes"] = attributes
-            else:
-                self._attributes._set_items(attributes)
             fields.setdefault("_events", ())
             fields.setdefault("_links", ())
             self._name = name
             if error and self._status.status_code is not StatusCode.OK:
-                self._status = Status(StatusCode.ERROR)
+                self._status = _ERROR
             self._end_time = time.time_ns()
         self._span_processor._on_ending(self)
         self._span_processor.on_end(self)

@@ -13,7 +13,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from opentelemetry import context as otel_context
@@ -21,7 +21,6 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.trace import (
     NoOpTracerProvider,
     Span,
@@ -63,20 +62,9 @@ _UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
 _SAMPLED_ROOT: Final = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
 
 
-class RequestTrace(NamedTuple):
-    """What tracing knows of a request.
-
-    Attributes:
-        span: of the request, recorded or not.
-        context: to attach for the request.
-        ids: trace id and span id as 48 characters of lower-case hex.
-        sampled: whether the trace is kept.
-    """
-
-    span: Span
-    context: Context
-    ids: str
-    sampled: bool
+RequestTrace = tuple[Span, Context, str, bool]
+"""What tracing knows of a request: its span, the context to attach, trace id and span id together as
+48 characters of hex, and whether it is sampled. A class for it would cost more than all four."""
 
 
 class Tracing:
@@ -112,7 +100,7 @@ class Tracing:
             self._sdk.add_span_processor(processor)
             self._spans = self._spans or SpanMaker(self._sdk)
 
-    def start_server_span(self, method: str, headers: Mapping[bytes, bytes]) -> "RequestTrace":
+    def start_server_span(self, method: str, headers: Mapping[bytes, bytes]) -> RequestTrace:
         """Start the span of a request, or only give it ids when it is not sampled.
 
         Args:
@@ -137,13 +125,13 @@ class Tracing:
         else:
             span = UnrecordedSpan(ids, flags if sampled else _UNSAMPLED, trace_state)
         current = Context({**context, _SPAN_KEY: span})
-        return RequestTrace(span, current, ids.to_bytes(_ID_BYTES).hex(), sampled)
+        return span, current, ids.to_bytes(_ID_BYTES).hex(), sampled
 
     def context(self) -> Context:
         """Return a context with this application's tracing and no span."""
         return self._context
 
-    def untraced(self) -> "RequestTrace":
+    def untraced(self) -> RequestTrace:
         """Return ids for a request that is never traced, and a context in which nothing is."""
         ids = random.getrandbits(8 * _ID_BYTES)
         span = UnrecordedSpan(ids, _UNSAMPLED, None)
@@ -151,7 +139,7 @@ class Tracing:
             otel_context._SUPPRESS_INSTRUMENTATION_KEY, True, self._context
         )
         current = trace.set_span_in_context(span, suppressed)
-        return RequestTrace(span, current, ids.to_bytes(_ID_BYTES).hex(), sampled=False)
+        return span, current, ids.to_bytes(_ID_BYTES).hex(), False
 
     def tracer(self, *scope: object) -> Tracer:
         """Return the tracer of an instrumentation scope, made once."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from chassis.metrics import DURATION_BUCKETS, SIZE_BUCKETS, InProgress, RequestSeries
+from chassis.request_metrics import DURATION_BUCKETS, SIZE_BUCKETS, InProgress, RequestSeries
 
 sizes = st.integers(0, 20_000_000) | st.sampled_from(SIZE_BUCKETS)
 durations = st.floats(0, 10) | st.sampled_from(DURATION_BUCKETS)

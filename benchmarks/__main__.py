@@ -1,0 +1,162 @@
+"""Measure everything, print a table, and write docs/performance.md with its plot.
+
+make bench               about fifteen minutes on a quiet machine
+make bench ARGS=--quick  a look, a few minutes
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import instructions, load, report, services
+from benchmarks.collector import Collector, collector
+from benchmarks.report import Growth, Results
+from benchmarks.services import ALL, BARE, COPY, OURS, Service
+from tests.harness import Renderer, git, snapshot
+
+READ = "in-memory read"
+FLAT = {
+    "5 routes": ["--routes", "5"],
+    "500 routes": ["--routes", "500"],
+    "10 series": ["--series", "10"],
+    "5,000 series": ["--series", "5000"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How often everything is measured."""
+
+    requests: int
+    rounds: int
+    wrk_seconds: int
+    endurance: int
+
+
+FULL = Effort(requests=1024, rounds=60, wrk_seconds=10, endurance=200_000)
+QUICK = Effort(requests=256, rounds=12, wrk_seconds=3, endurance=20_000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer requests, more noise")
+    options = parser.parse_args()
+    effort = QUICK if options.quick else FULL
+    for tool in ("valgrind", "wrk", "taskset"):
+        if shutil.which(tool) is None:
+            parser.exit(1, f"{tool} is needed: apt install valgrind wrk util-linux\n")
+    say("rendering and installing a service, installing the peers")
+    services.prepare()
+    results = Results(quick=options.quick)
+    with collector() as spans:
+        count(results, spans, effort)
+        serve(results, spans, effort)
+        grow(results, spans, effort)
+    results.scrape = told_by("scrape", "1000")
+    time_template(results)
+    print(report.as_text(results))
+    report.write(results)
+
+
+def count(results: Results, spans: Collector, effort: Effort) -> None:
+    """Instructions per request of every application."""
+    for service in ALL:
+        counted = instructions.count(service, spans, effort.requests)
+        results.instructions[service.name] = counted.per_request
+        say(f"{service.name}: {counted.per_request:,.0f} instructions a request")
+
+
+def serve(results: Results, spans: Collector, effort: Effort) -> None:
+    """CPU time, latency, start and memory of every application as a server."""
+    measured = [BARE, COPY, *(service for service in ALL if service is not BARE)]
+    for service in ALL:
+        starts = sorted(load.start_to_ready(service, spans) for _ in range(5))
+        results.start_seconds[service.name] = starts[2]
+    with ExitStack() as stack:
+        servers = [stack.enter_context(load.running(service, spans)) for service in measured]
+        for route in load.ROUTES:
+            rounds = effort.rounds if route == READ else effort.rounds // 3
+            say(f"CPU time of {route}: {rounds} rounds of {len(servers)} slices")
+            load.measure_cpu(servers, route, rounds)
+            for server in servers:
+                compared = load.compare(servers[0], server, route)
+                results.cpu.setdefault(route, {})[server.service.name] = compared
+        for server in servers:
+            results.resident_mb[server.service.name] = load.resident_mb(server.pid)
+        for server in servers:
+            say(f"wrk on {server.service.name}")
+            results.latency[server.service.name] = load.wrk(server, effort.wrk_seconds)
+
+
+def grow(results: Results, spans: Collector, effort: Effort) -> None:
+    """Whether a request costs the same with more routes, more series, and after more requests."""
+    for label, options in FLAT.items():
+        service = OURS[0.1]
+        ours = instructions.count(service, spans, effort.requests, options).per_request
+        bare = None
+        if "--routes" in options:
+            bare = instructions.count(BARE, spans, effort.requests, options).per_request
+        results.growth[label] = Growth(ours, bare)
+        say(f"with {label}: {ours:,.0f} instructions a request")
+    results.endurance = told_by("endurance", str(effort.endurance))
+    results.endurance["requests"] = effort.endurance
+
+
+def told_by(module: str, *arguments: str) -> dict[str, float]:
+    """Run one of the measuring modules in the render; it tells its figures in its last line."""
+    service: Service = OURS[0.0]
+    command = [str(service.python), "-m", f"benchmarks.{module}", *arguments]
+    environment = {"PYTHONPATH": str(services.ROOT), "OTEL_TRACES_SAMPLER": "always_off"}
+    finished = subprocess.run(
+        command,
+        cwd=services.RENDER,
+        env=environment,
+        check=True,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    figures: dict[str, float] = json.loads(finished.stderr.splitlines()[-1])
+    return figures
+
+
+def time_template(results: Results) -> None:
+    """How long the template itself makes people wait."""
+    scratch = services.BUILD / "template-times"
+    template = snapshot(scratch / "template")
+    render = Renderer(template)
+    copier = str(Path(sys.executable).with_name("copier"))
+    project = scratch / "project"
+    started = time.perf_counter()
+    command = [copier, "copy", "--quiet", "--defaults", "--vcs-ref=HEAD"]
+    subprocess.run([*command, str(template), str(project)], check=True)
+    results.template["`copier copy`, all defaults"] = time.perf_counter() - started
+    git(project, "init", "--quiet")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message=Start")
+    (template / "template" / "added.txt").write_text("new in this version\n")
+    git(template, "add", "--all")
+    git(template, "commit", "--quiet", "--message=Next")
+    started = time.perf_counter()
+    command = [copier, "update", "--quiet", "--defaults", "--vcs-ref=HEAD"]
+    subprocess.run(command, cwd=project, check=True)
+    results.template["`copier update` to a next version"] = time.perf_counter() - started
+    assert (project / "added.txt").exists()
+    fresh = render(scratch / "fresh")
+    started = time.perf_counter()
+    subprocess.run(["make", "test"], cwd=fresh, check=True, capture_output=True)
+    results.template["fresh render to its first green `make test`"] = time.perf_counter() - started
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()
