@@ -40,6 +40,10 @@ conformance: install ## Prove the contract on the default render; SERVICE=<descr
 	@PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=tests $(BIN)/python -m conformance \
 		$(if $(SERVICE),--audit --service $(SERVICE)) $(ARGS)
 
+.PHONY: bench
+bench: install ## Measure what the chassis costs beside bare FastAPI and peers (ARGS=--quick for a look)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks $(ARGS)
+
 .PHONY: check
 check: install ## Lint, format and types of the template's own code and of the code in template/
 	$(BIN)/ruff check
@@ -57,6 +61,9 @@ lock: install ## Renew all lock files (ARGS=--upgrade for the newest versions)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		$(ARGS) --group dev --output-file requirements-dev.lock pyproject.toml
 	$(BIN)/python scripts/lock.py $(ARGS)
+	@sed '/^{%/d' template/requirements.lock.jinja > .venv/service.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		$(ARGS) --constraints .venv/service.lock --output-file benchmarks/requirements.lock benchmarks/requirements.in
 
 .PHONY: clean
 clean: ## Remove what was built and installed here
