@@ -174,23 +174,22 @@ class LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """One line, one write."""
         try:
-            self._put(self.format(record))
+            line = self.format(record)
         except Exception:
             self.handleError(record)
+        else:
+            self.write(line)
 
     def write(self, line: str) -> None:
         """Write a line that is formatted already."""
-        with self.lock or nullcontext():
-            self._put(line)
-
-    def _put(self, line: str) -> None:
         try:
-            stream = self._given or sys.stdout
-            try:
-                stream.write(line + "\n")
-            except UnicodeEncodeError:
-                stream.write(line.encode("ascii", "backslashreplace").decode("ascii") + "\n")
-            stream.flush()
+            with self.lock or nullcontext():
+                stream = self._given or sys.stdout
+                try:
+                    stream.write(line + "\n")
+                except UnicodeEncodeError:
+                    stream.write(line.encode("ascii", "backslashreplace").decode("ascii") + "\n")
+                stream.flush()
         except BrokenPipeError:
             _discard_output(self.stream)
         except Exception:  # noqa: S110  # as `handleError` says
