@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from benchmarks.collector import Collector
-from benchmarks.services import BUILD, Service, work_directory
+from benchmarks.services import Service, scratch_directory, work_directory
 
 PROFILE_LINES = 25
 
@@ -31,14 +31,11 @@ def count(
     Raises:
         AssertionError: a request was not logged or a sampled one not exported: speed for work not done.
     """
-    label = re.sub(r"\W+", "-", f"{service.name} {' '.join(options)}")
-    out = BUILD / f"callgrind.{label}"
-    for old in BUILD.glob(f"{out.name}*"):
-        old.unlink()
+    out = scratch_directory("count") / "callgrind.out"
     command = ["valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no"]
     command += [f"--callgrind-out-file={out}", str(service.python), "-m", "benchmarks.inprocess"]
     command += [service.app, str(requests), *options]
-    log = out.with_suffix(".log")
+    log = out.with_name("log")
     with log.open("w") as output:
         process = subprocess.Popen(
             command,

@@ -144,10 +144,9 @@ print(", ".join(f"{name} {version(name)}" for name in names))
 
 
 def _growth(results: Results) -> list[str]:
-    table = [["with", "instructions", "bare / it"]]
+    table = [["with", "instructions", "of which bare"]]
     for label, growth in results.growth.items():
-        ratio = "" if growth.bare is None else f"{growth.bare / growth.ours:.2f}"
-        table.append([label, f"{growth.ours:,.0f}", ratio])
+        table.append([label, f"{growth.ours:,.0f}", f"{growth.bare:,.0f}" if growth.bare else ""])
     lines = ["## Growth, at 10% sampling", "", *_markdown(table), ""]
     if end := results.endurance:
         lines.append(

@@ -85,7 +85,11 @@ def prepare() -> None:
 
 
 def work_directory(service: Service) -> Path:
-    """A directory of its own to run in, for its database."""
-    if service.app == "chassis":
-        return RENDER
-    return Path(tempfile.mkdtemp(prefix=f"{service.app}-", dir=BUILD))
+    """Where it runs: a render at home, everything else with a database of its own."""
+    return service.home.parent if service.app == "chassis" else scratch_directory(service.app)
+
+
+def scratch_directory(name: str) -> Path:
+    """An empty directory that stays until the next `prepare`."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=BUILD))
