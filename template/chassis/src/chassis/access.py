@@ -47,7 +47,10 @@ def write(
         return
     handler = _only_handler()
     caller = _client(client_ip, user_agent)
-    if handler is None or caller is None or not path.isascii() or len(path) > _LONGEST_PLAIN:
+    is_plain = (
+        path.isascii() and len(path) <= _LONGEST_PLAIN and method.isascii() and method.isalpha()
+    )
+    if handler is None or caller is None or not is_plain:
         fields = {
             "method": method,
             "path": path,
@@ -64,7 +67,7 @@ def write(
     formatter: JsonFormatter = handler.formatter  # type: ignore[assignment]  # _only_handler says so
     handler.write(
         f"{formatter.opening(time.time(), level, NAME, EVENT)}"
-        f',"trace_id":"{trace_id}","span_id":"{span_id}","method":{_text(method)}'
+        f',"trace_id":"{trace_id}","span_id":"{span_id}","method":"{method}"'
         f',"path":{encode_basestring_ascii(redact_text(path))}{_target(route, status)}'
         f'{seconds * 1000:.3f},"request_bytes":{request_bytes}'
         f',"response_bytes":{response_bytes}{caller}'

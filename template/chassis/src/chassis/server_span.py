@@ -63,11 +63,12 @@ class SpanMaker:
 class UnrecordedSpan(NonRecordingSpan):
     """The ids of a request that is not recorded; most requests never ask for more than their text."""
 
+    _made: SpanContext | None = None
+
     def __init__(self, ids: int, flags: TraceFlags, trace_state: TraceState | None) -> None:
         self._ids = ids
         self._flags = flags
         self._trace_state = trace_state
-        self._made: SpanContext | None = None
 
     def get_span_context(self) -> SpanContext:
         if self._made is None:
