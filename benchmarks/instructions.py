@@ -10,7 +10,7 @@ from typing import IO
 from benchmarks.collector import Collector
 from benchmarks.services import Service, scratch_directory, work_directory
 
-PROFILE_LINES = 25
+PROFILE_LINES = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,6 @@ class Instructions:
     per_request: float
     spans: float
     lines: float
-    profile: Path
 
 
 def count(
@@ -58,25 +57,35 @@ def count(
         finally:
             process.kill()
             process.communicate()
-    profile = out.with_name(f"{out.name}.1")
-    total = re.search(r"^(?:summary|totals): (\d+)", profile.read_text(), re.MULTILINE)
+    dump = out.with_name(f"{out.name}.1").read_text()
+    total = re.search(r"^(?:summary|totals): (\d+)", dump, re.MULTILINE)
     assert total is not None
     counted = Instructions(
         int(total[1]) / requests,
         (collector.spans - spans) / requests,
         (_lines(log) - lines) / requests,
-        profile,
     )
     _check(service, counted)
     return counted
 
 
-def top(instructions: Instructions) -> str:
-    """Where the instructions went, by function of the interpreter."""
-    command = ["callgrind_annotate", str(instructions.profile)]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    start = next(number for number, line in enumerate(lines) if "file:function" in line)
-    return "\n".join(lines[start : start + PROFILE_LINES])
+def profile(service: Service, collector: Collector) -> str:
+    """Where the time of a request goes, by Python function."""
+    command = [str(service.python), "-m", "cProfile", "-s", "tottime"]
+    command += ["-m", "benchmarks.inprocess", service.app, "2000"]
+    printed = subprocess.run(
+        command,
+        cwd=work_directory(service),
+        env=service.environment(collector),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=True,
+    ).stdout
+    # The log lines are on standard output as well.
+    lines = [line for line in printed.splitlines() if not line.startswith("{")]
+    return "\n".join(lines[:PROFILE_LINES])
 
 
 def _check(service: Service, counted: Instructions) -> None:

@@ -47,18 +47,28 @@ class Results:
 
 def rows(results: Results) -> list[list[str]]:
     """One row for each application: the in-memory read, bare over it."""
+    head = ["", "instructions", "bare / it"]
+    names = [BARE.name, *(service.name for service in ALL if service is not BARE)]
+    if results.cpu:
+        names.insert(1, COPY.name)
+        head += [
+            "CPU µs",
+            "bare / it",
+            "quartiles",
+            "p50 ms",
+            "p99 ms",
+            "requests/s",
+            "ready s",
+            "MB",
+        ]
     base = results.instructions[BARE.name]
-    table = [
-        ["", "instructions", "bare / it", "CPU µs", "bare / it", "quartiles", "p50 ms", "p99 ms"]
-    ]
-    table[0] += ["requests/s", "ready s", "MB"]
-    for name in [BARE.name, COPY.name, *(s.name for s in ALL if s is not BARE)]:
+    table = [head]
+    for name in names:
         counted = results.instructions.get(name)
-        row = (
-            [name, "", ""]
-            if counted is None
-            else [name, f"{counted:,.0f}", f"{base / counted:.2f}"]
-        )
+        row = [
+            name,
+            *(("", "") if counted is None else (f"{counted:,.0f}", f"{base / counted:.2f}")),
+        ]
         if results.cpu:
             cpu, latency = results.cpu[READ][name], results.latency[name]
             row += [
@@ -83,7 +93,9 @@ def as_text(results: Results) -> str:
 
 def noise(results: Results) -> str:
     """What the second copy of bare says of the CPU times."""
-    ratio = results.cpu[READ][COPY.name].ratio if results.cpu else float("nan")
+    if not results.cpu:
+        return "CPU times were not measured in this run."
+    ratio = results.cpu[READ][COPY.name].ratio
     if results.quiet:
         return f"The machine was quiet: a second copy of bare came to {ratio:.2f} of the first."
     return (
