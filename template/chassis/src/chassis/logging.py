@@ -106,12 +106,14 @@ class JsonFormatter(BaseJsonFormatter):
             logger, message: few and constant; what is made of them is kept.
         """
         kind = (level, logger, message)
-        if kind not in self._openings:
+        rest = self._openings.get(kind)
+        if rest is None:
             named, said = quote(logger, MAX_NAME), JsonWriter().text(message)
-            self._openings[kind] = (
+            rest = (
                 f'","level":"{level_name(level)}","logger":{named},"message":{said},{self._facts}'
             )
-        return f'{{"timestamp":"{self._timestamp(created)}{self._openings[kind]}'
+            self._openings[kind] = rest
+        return f'{{"timestamp":"{self._timestamp(created)}{rest}'
 
     def _line(self, record: logging.LogRecord) -> str:
         fields = record.msg if isinstance(record.msg, dict) else {}

@@ -107,7 +107,9 @@ class Tracing:
             method: the span's first name; the route is not known yet.
             headers: of the request; `traceparent`, `tracestate` and `x-trace-id` are read.
         """
-        context, parent, trace_state, flags = self._context, None, None, _SAMPLED_ROOT
+        context = self._context
+        parent = trace_state = None
+        flags = _SAMPLED_ROOT
         ids = random.getrandbits(8 * _ID_BYTES)
         if b"traceparent" in headers:
             context, parent = _remote_parent(headers, context)
