@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,29 +29,48 @@ REQUEST: dict[str, Any] = {
     "user_agent": "tests/1",
 }
 
-Lines = Callable[[], list[str]]
+
+class Log:
+    """The chassis's handler, alone on the root logger while a line is written: the test runner has its own there."""
+
+    def __init__(self) -> None:
+        self._stream = io.StringIO()
+        self.handler = LineHandler(self._stream)
+        self.handler.setFormatter(JsonFormatter(**FACTS))
+
+    def lines(self, level: int, request: dict[str, Any]) -> list[str]:
+        """Write a request and return what was written."""
+        root = logging.getLogger()
+        others, root.handlers = root.handlers, [self.handler]
+        try:
+            with trace.use_span(NonRecordingSpan(SPAN)):
+                access.write(level, *IDS, **request)
+        finally:
+            root.handlers = others
+        written = self._stream.getvalue().splitlines()
+        self._stream.seek(0)
+        self._stream.truncate()
+        return written
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
-    """The chassis's handler, alone on the root logger, and the lines that it wrote."""
-    stream = io.StringIO()
-    handler = LineHandler(stream)
-    handler.setFormatter(JsonFormatter(**FACTS))
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", [handler])
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     monkeypatch.setattr("chassis.access.time.time", lambda: 1_764_000_000.25)
+    root = logging.getLogger()
     level = root.level
     root.setLevel(logging.DEBUG)
-
-    def written() -> list[str]:
-        found = stream.getvalue().splitlines()
-        stream.seek(0)
-        stream.truncate()
-        return found
-
-    yield written
+    yield Log()
     root.setLevel(level)
+
+
+@pytest.fixture
+def no_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail when a record is made where none is needed."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a record was made")
+
+    monkeypatch.setattr(logging.getLogger("chassis.access"), "makeRecord", refuse)
 
 
 def by_record(level: int, request: dict[str, Any]) -> str:
@@ -78,22 +97,23 @@ def by_record(level: int, request: dict[str, Any]) -> str:
     level=st.sampled_from([logging.DEBUG, logging.INFO, logging.ERROR]),
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_bytes_are_the_formatters(lines: Lines, level: int, **varied: Any) -> None:
+def test_the_bytes_are_the_formatters(log: Log, level: int, **varied: Any) -> None:
     request = REQUEST | varied
-    with trace.use_span(NonRecordingSpan(SPAN)):
-        access.write(level, *IDS, **request)
-    (line,) = lines()
+    (line,) = log.lines(level, request)
     expected = by_record(level, request)
     assert line.replace('"duration_ms":12.500', '"duration_ms":12.5') == expected
 
 
-def test_a_level_that_is_off_writes_nothing(lines: Lines) -> None:
+def test_an_ordinary_request_needs_no_record(log: Log, no_records: None) -> None:
+    assert len(log.lines(logging.INFO, REQUEST)) == 1
+
+
+def test_a_level_that_is_off_writes_nothing(log: Log) -> None:
     logging.getLogger().setLevel(logging.INFO)
-    access.write(logging.DEBUG, *IDS, **REQUEST)
-    assert lines() == []
+    assert log.lines(logging.DEBUG, REQUEST) == []
 
 
-def test_another_handler_gets_its_record(lines: Lines) -> None:
+def test_another_handler_gets_its_record(log: Log) -> None:
     seen: list[logging.LogRecord] = []
 
     class Recorder(logging.Handler):
@@ -103,33 +123,29 @@ def test_another_handler_gets_its_record(lines: Lines) -> None:
     recorder = Recorder()
     logging.getLogger("chassis").addHandler(recorder)
     try:
-        access.write(logging.INFO, *IDS, **REQUEST)
+        written = log.lines(logging.INFO, REQUEST)
     finally:
         logging.getLogger("chassis").removeHandler(recorder)
     assert [record.__dict__["status"] for record in seen] == [200]
-    assert len(lines()) == 1
+    assert len(written) == 1
 
 
 @pytest.mark.parametrize("place", ["logger", "handler"])
-def test_a_filter_is_asked(lines: Lines, place: str) -> None:
-    filtered = (
-        logging.getLogger("chassis.access")
-        if place == "logger"
-        else logging.getLogger().handlers[0]
-    )
+def test_a_filter_is_asked(log: Log, place: str) -> None:
+    filtered = logging.getLogger("chassis.access") if place == "logger" else log.handler
 
     def refuse(record: logging.LogRecord) -> bool:
         return False
 
     filtered.addFilter(refuse)
     try:
-        access.write(logging.INFO, *IDS, **REQUEST)
+        written = log.lines(logging.INFO, REQUEST)
     finally:
         filtered.removeFilter(refuse)
-    assert lines() == []
+    assert written == []
 
 
-def test_a_record_factory_is_used(lines: Lines) -> None:
+def test_a_record_factory_is_used(log: Log) -> None:
     class Marked(logging.LogRecord):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
@@ -137,7 +153,7 @@ def test_a_record_factory_is_used(lines: Lines) -> None:
 
     logging.setLogRecordFactory(Marked)
     try:
-        access.write(logging.INFO, *IDS, **REQUEST)
+        written = log.lines(logging.INFO, REQUEST)
     finally:
         logging.setLogRecordFactory(logging.LogRecord)
-    assert '"pod":"a"' in lines()[0]
+    assert '"pod":"a"' in written[0]

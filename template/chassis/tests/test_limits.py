@@ -191,6 +191,31 @@ class TestTimeout:
 
         assert (response.status_code, response.text) == (200, "begun and ended")
 
+    async def test_one_that_ends_leaves_a_younger_one_its_time(
+        self, make_app: MakeApp, connect: Connect
+    ) -> None:
+        app = make_app(request_timeout=4 * SOON)
+        ended = asyncio.Event()
+
+        @app.get("/older")
+        async def older() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        @app.get("/younger")
+        async def younger() -> None:
+            await ended.wait()
+
+        async with connect(app) as client:
+            first = asyncio.create_task(client.get("/older"))
+            await asyncio.sleep(2 * SOON)
+            second = await client.get("/younger")
+            statuses = (await first).status_code, second.status_code
+
+        assert statuses == (503, 200)
+
     async def test_a_timeout_of_the_handlers_own_is_an_error_of_its_own(
         self, app: FastAPI, client: httpx2.AsyncClient
     ) -> None:
