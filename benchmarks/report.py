@@ -69,7 +69,9 @@ def rows(results: Results) -> list[list[str]]:
             name,
             *(("", "") if counted is None else (f"{counted:,.0f}", f"{base / counted:.2f}")),
         ]
-        if results.cpu:
+        if results.cpu and name not in results.cpu[READ]:
+            row += [""] * (len(head) - len(row))
+        elif results.cpu:
             cpu, latency = results.cpu[READ][name], results.latency[name]
             row += [
                 f"{cpu.microseconds:.0f}",
