@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 
 from chassis import cache as module
 from chassis.cache import PAUSE, Cache, CacheSettings, MemoryBackend
@@ -16,6 +17,8 @@ Counts = list[tuple[str, str]]
 
 class Backend(MemoryBackend):
     """Fails, or waits for `gate`, when told to; knows how often it was asked."""
+
+    troubles: tuple[type[Exception], ...] = (RedisError,)
 
     def __init__(self) -> None:
         super().__init__()

@@ -11,7 +11,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from redis.exceptions import RedisError
 
-from chassis import cache as module
+from chassis import cache as cache_module
+from chassis import cache_redis
 from chassis.cache import Cache, CacheSettings
 from chassis.configuration import load
 from chassis.metrics import Metrics
@@ -179,8 +180,8 @@ async def test_nobody_listening_is_an_error_at_once(unused_tcp_port: int) -> Non
 async def test_a_server_that_hangs_costs_one_short_wait_and_no_later_answer_is_mixed_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "SOCKET_TIMEOUT", 0.05)
-    monkeypatch.setattr(module, "PAUSE", 0)
+    monkeypatch.setattr(cache_redis, "SOCKET_TIMEOUT", 0.05)
+    monkeypatch.setattr(cache_module, "PAUSE", 0)
     async with stand_in() as (server, url), opened(url) as (cache, metrics, _):
         await cache.set("a", b"a")
         await cache.set("b", b"b")

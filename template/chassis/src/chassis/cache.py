@@ -9,16 +9,11 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Protocol, TypeVar, cast
+from typing import Annotated, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from pydantic import AfterValidator, Field, SecretStr
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from chassis.metrics import Metrics
 from chassis.service import read
@@ -27,14 +22,10 @@ from chassis.tracing import Tracing
 
 SCHEMES = ("redis", "rediss", "unix")
 
-SOCKET_TIMEOUT = 0.25
 OPERATION_TIMEOUT = 0.5
 """Bound on one operation with all that belongs to it: waiting for a connection, connecting, TLS, handshake, command."""
 
 PAUSE = 1.0
-MAX_CONNECTIONS = 16
-"""Each has one command under way for a fraction of a millisecond: more would only make a cold start slower."""
-
 MAX_ENTRIES = 10_000
 """Bound of the in-process cache."""
 
@@ -72,7 +63,9 @@ class CacheSettings(ChassisSettings):
 
 
 class Backend(Protocol):
-    """Where the values are. Its methods may raise whatever they like."""
+    """Where the values are. `troubles` is what its methods raise, besides `OSError`, when it is away."""
+
+    troubles: tuple[type[Exception], ...]
 
     async def get(self, key: str) -> bytes | None: ...
     async def set(self, key: str, value: bytes, ttl: int) -> None: ...
@@ -101,6 +94,8 @@ class Cache:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backend = backend
+        # A timeout is one of these.
+        self._troubles: tuple[type[Exception], ...] = (OSError, *backend.troubles)
         self._prefix = prefix
         self._ttl = ttl
         self._count = count
@@ -113,6 +108,9 @@ class Cache:
         """Make the cache that the settings ask for; nothing is connected yet."""
         backend: Backend = MemoryBackend()
         if settings.redis_url is not None:
+            # Heavy to import: only who has a server pays for its client.
+            from chassis.cache_redis import RedisBackend
+
             backend = RedisBackend(settings.redis_url.get_secret_value(), tracing)
         metrics.start_cache()
         prefix = f"{read().name}:"
@@ -164,7 +162,7 @@ class Cache:
         try:
             async with asyncio.timeout(OPERATION_TIMEOUT):
                 value = await call()
-        except (RedisError, OSError) as error:
+        except self._troubles as error:
             self._count(operation, "error")
             self._note_failure(error)
             return False, None
@@ -184,48 +182,13 @@ class Cache:
             logger.info("cache_up")
 
 
-class RedisBackend:
-    """Redis, asked once and briefly: retries are off, since a miss is cheaper than a second try."""
-
-    def __init__(self, url: str, tracing: Tracing) -> None:
-        self._pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=MAX_CONNECTIONS,
-            timeout=OPERATION_TIMEOUT,
-            socket_timeout=SOCKET_TIMEOUT,
-            socket_connect_timeout=SOCKET_TIMEOUT,
-            retry=Retry(NoBackoff(), 0),
-            # The short handshake: nothing of RESP3 is used, and connecting costs a third.
-            protocol=2,
-            driver_info=None,
-        )
-        self._client = Redis(connection_pool=self._pool)
-        # This client only, and the spans show the command but no keys or values (T4).
-        RedisInstrumentor.instrument_client(self._client, tracer_provider=tracing.provider)
-
-    async def get(self, key: str) -> bytes | None:
-        # Text only with `decode_responses`, which is off.
-        return cast(bytes | None, await self._client.get(key))
-
-    async def set(self, key: str, value: bytes, ttl: int) -> None:
-        await self._client.set(key, value, ex=ttl)
-
-    async def delete(self, *keys: str) -> None:
-        await self._client.delete(*keys)
-
-    async def ping(self) -> None:
-        await self._client.ping()
-
-    async def aclose(self) -> None:
-        await self._client.aclose()
-        await self._pool.aclose()
-
-
 class MemoryBackend:
     """A dictionary with lifetimes that drops what was used longest ago when it is full.
 
     Each process has its own, which is why a deployed service, with several replicas, must not use it.
     """
+
+    troubles: tuple[type[Exception], ...] = ()
 
     def __init__(
         self, *, max_entries: int = MAX_ENTRIES, clock: Callable[[], float] = time.monotonic
