@@ -42,6 +42,9 @@ GIT_ENVIRONMENT = {
     "GIT_CONFIG_SYSTEM": os.devnull,
 }
 
+# A rendered service has a virtual environment of its own, and its make was not called by ours.
+OF_THE_CALLER = {"VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+
 
 def label(answers: Answers) -> str:
     """Name a combination of answers for a test's id."""
@@ -132,8 +135,7 @@ def run(
     command: Sequence[str], directory: Path, environment: Mapping[str, str] | None = None
 ) -> str:
     """Run a command without a terminal and return its output, which a failure shows."""
-    # A rendered service has a virtual environment of its own.
-    inherited = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    inherited = {name: value for name, value in os.environ.items() if name not in OF_THE_CALLER}
     finished = subprocess.run(
         command,
         cwd=directory,
