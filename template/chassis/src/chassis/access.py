@@ -34,7 +34,7 @@ def write(
     request_bytes: int,
     response_bytes: int,
     client_ip: str | None,
-    user_agent: str | None,
+    user_agent: bytes | None,
 ) -> None:
     """Write the line of one request, unless its level is off.
 
@@ -42,6 +42,7 @@ def write(
         level: of the standard library's numbers.
         trace_id, span_id: in lower-case hex.
         seconds: from arrival to the last byte.
+        user_agent: as it came, in Latin-1.
     """
     if not _logger.isEnabledFor(level):
         return
@@ -60,7 +61,7 @@ def write(
             "request_bytes": request_bytes,
             "response_bytes": response_bytes,
             "client_ip": client_ip,
-            "user_agent": user_agent,
+            "user_agent": user_agent.decode("latin-1") if user_agent else None,
         }
         _logger.log(level, EVENT, extra=fields)
         return
@@ -98,10 +99,11 @@ def _target(route: str, status: int) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _client(ip: str | None, user_agent: str | None) -> str | None:
+def _client(ip: str | None, user_agent: bytes | None) -> str | None:
     if user_agent and not (user_agent.isascii() and len(user_agent) <= _LONGEST_PLAIN):
         return None
-    return f',"client_ip":{_text(ip)},"user_agent":{_text(user_agent)}}}'
+    agent = user_agent.decode("ascii") if user_agent else None
+    return f',"client_ip":{_text(ip)},"user_agent":{_text(agent)}}}'
 
 
 @lru_cache(maxsize=1024)

@@ -158,7 +158,6 @@ class _Observation:
             exemplar = self.trace_id if self.sampled else None
             series.observe(seconds, self.request_bytes, self.response_bytes, exemplar)
         client = scope.get("client")
-        agent = self.headers.get(b"user-agent")
         access.write(
             level,
             self.trace_id,
@@ -171,7 +170,7 @@ class _Observation:
             request_bytes=self.request_bytes,
             response_bytes=self.response_bytes,
             client_ip=client[0] if client else None,
-            user_agent=agent.decode("latin-1") if agent else None,
+            user_agent=self.headers.get(b"user-agent"),
         )
         if isinstance(self.span, ServerSpan):
             self._end_span(self.span, route)
