@@ -1,6 +1,5 @@
 """A request of a fresh render costs no more than benchmarks/budget.toml says."""
 
-import shutil
 import tomllib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,21 +12,17 @@ from benchmarks.collector import collector
 from benchmarks.instructions import Instructions
 from benchmarks.services import BARE, OURS, ROOT
 from benchmarks.services import Service as Measured
+from tests.deploy.tools import tool
 from tests.harness import DEFAULT, Answers, Service
 
 BUDGET = tomllib.loads((ROOT / "benchmarks" / "budget.toml").read_text())
 REQUESTS = 512
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(
-        shutil.which("valgrind") is None, reason="valgrind counts: apt install valgrind"
-    ),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_a_request_costs_what_it_may(installed: Callable[[Answers], Service]) -> None:
+    tool("valgrind")
     home = installed(DEFAULT).path / ".venv"
 
     def count(service: Measured) -> Instructions:
