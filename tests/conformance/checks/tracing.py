@@ -101,7 +101,7 @@ async def error_spans(bench: Bench) -> str:
     rig = await bench.rig()
     trace_id, parent = new_trace()
     await unhandled(rig, headers={"traceparent": parent})
-    span = server(await rig.collector.trace(trace_id, 2))
+    span = server(await rig.collector.trace(trace_id, 3))
     expect(span.error, "the server span of a 500 has no ERROR status")
     events = [attributes for name, attributes in span.events if name == "exception"]
     expect(
