@@ -72,12 +72,16 @@ class Collector:
         return ExportTraceServiceResponse()
 
     async def trace(self, trace_id: str, count: int = 1, within: float = 6.0) -> list[Span]:
-        """Return the spans of a trace, once at least that many have arrived or the time is up."""
+        """Return the spans of a trace, once that many and the server's, the last to end, are here or the time is up."""
 
         def of_trace() -> list[Span]:
             return [span for span in self.spans if span.trace_id == trace_id]
 
-        await eventually(lambda: len(of_trace()) >= count, within)
+        def complete() -> bool:
+            found = of_trace()
+            return len(found) >= count and any(span.kind == "server" for span in found)
+
+        await eventually(complete, within)
         return of_trace()
 
 
