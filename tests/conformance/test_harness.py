@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,15 +54,20 @@ def scratch() -> Iterator[Path]:
         yield Path(directory)
 
 
-def command(*arguments: str, scratch: Path) -> "subprocess.Popen[str]":
+@contextmanager
+def command(*arguments: str, scratch: Path) -> "Iterator[subprocess.Popen[str]]":
     env = {**os.environ, "PYTHONPATH": str(TESTS), "TMPDIR": str(scratch)}
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "conformance", *arguments],
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as run:
+        try:
+            yield run
+        finally:
+            run.kill()
 
 
 @pytest.mark.parametrize(
@@ -102,18 +108,16 @@ def test_a_service_that_ignores_signals_is_ended_with_its_children(judge: Judge)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_leaves_nothing_behind(number: signal.Signals, scratch: Path) -> None:
-    run = command("--service", str(SEED), "--only", "B,D", scratch=scratch)
-    try:
+    with command("--service", str(SEED), "--only", "B,D", scratch=scratch) as run:
         deadline = time.monotonic() + 60
-        while len(descendants(run.pid)) < 8 and time.monotonic() < deadline and run.poll() is None:
+        below: set[tuple[int, str]] = set()
+        while len(below) < 8 and time.monotonic() < deadline and run.poll() is None:
             time.sleep(0.1)
-        below = descendants(run.pid)
+            below = descendants(run.pid)
         assert len(below) >= 8
         run.send_signal(number)
         run.send_signal(number)
         output = run.communicate(timeout=30)
-    finally:
-        run.kill()
     assert run.returncode == 130, output
     deadline = time.monotonic() + 5
     while below & descendants(1) and time.monotonic() < deadline:
@@ -131,10 +135,10 @@ def test_a_running_service_is_audited_over_http(scratch: Path) -> None:
     description.write_text(f'name = "old-service"\nbase_url = "http://127.0.0.1:{port}"\n')
     page = scratch / "report.html"
     try:
-        run = command(
+        with command(
             "--service", str(description), "--audit", "--html", str(page), scratch=scratch
-        )
-        output, errors = run.communicate(timeout=120)
+        ) as run:
+            output, errors = run.communicate(timeout=120)
     finally:
         service.kill()
         service.wait()
@@ -168,7 +172,9 @@ def test_a_wrong_name_is_refused(judge: Judge) -> None:
 
 
 def test_help_and_list_need_no_service(scratch: Path) -> None:
-    usage = command("--help", scratch=scratch).communicate(timeout=30)[0]
-    listed = command("--list", scratch=scratch).communicate(timeout=30)[0]
+    with command("--help", scratch=scratch) as run:
+        usage = run.communicate(timeout=30)[0]
+    with command("--list", scratch=scratch) as run:
+        listed = run.communicate(timeout=30)[0]
     assert "--service" in usage
     assert "H4" in listed and "(white box)" in listed
