@@ -20,7 +20,7 @@ $(INSTALLED): requirements-dev.lock
 	@echo "Installing what requirements-dev.lock names"
 	@awk '/^[^ ]/ { uv = /^uv==/ } uv' requirements-dev.lock > .venv/uv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.lock
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.lock
 	@touch $@
 
 .PHONY: demo

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 _LIMIT = 64 * 1024 * 1024
+_given: set[int] = set()
 
 
 class StartError(Exception):
@@ -28,11 +29,13 @@ def free_port() -> int:
     """Return a port that nobody uses, and whose neighbour 1000 above, for metrics, is free as well.
 
     It lies below the range from which the system takes ports for outgoing connections: one of those must not take
-    it before the service does.
+    it before the service does. No port is given twice: nobody listens yet on the last one when the next is wanted.
     """
     while True:
         port = 10_000 + secrets.randbelow(20_000)
-        if _is_free(port) and _is_free(port + 1000):
+        pair = {port, port + 1000}
+        if _given.isdisjoint(pair) and all(map(_is_free, pair)):
+            _given.update(pair)
             return port
 
 

@@ -98,7 +98,18 @@ def test_any_plain_span(
         {"attributes": None},
         {"instrumentation_scope": None},
     ],
-    ids=str,
+    ids=[
+        "remote_parent",
+        "local_parent",
+        "trace_state",
+        "event",
+        "link",
+        "number",
+        "boolean",
+        "float",
+        "no_attributes",
+        "no_scope",
+    ],
 )
 def test_what_few_spans_have(fields: dict[str, Any]) -> None:
     assert_same(span(), span(**fields), span())

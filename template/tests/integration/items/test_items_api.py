@@ -68,7 +68,7 @@ async def test_the_life_of_an_item(client: Any) -> None:
 
 
 @pytest.mark.criterion("A2")
-@pytest.mark.parametrize("unknown", [str(uuid4()), "999999999"])
+@pytest.mark.parametrize("unknown", ["6ba7b810-9dad-11d1-80b4-00c04fd430c8", "999999999"])
 async def test_an_unknown_item_is_not_found(client: Any, unknown: str) -> None:
     path = f"/items/{unknown}"
     for response in (
