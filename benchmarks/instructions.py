@@ -23,9 +23,20 @@ class Instructions:
 
 
 def count(
-    service: Service, collector: Collector, requests: int = 1024, options: Sequence[str] = ()
+    service: Service,
+    collector: Collector,
+    requests: int = 1024,
+    options: Sequence[str] = (),
+    hash_seed: int = 0,
 ) -> Instructions:
     """Send requests to the application inside its own process, and count what they execute.
+
+    Args:
+        service: what is counted.
+        collector: where its spans go.
+        requests: how many.
+        options: for `inprocess.py`.
+        hash_seed: decides how Python's dictionaries lie in memory, and with it up to one percent.
 
     Raises:
         AssertionError: a request was not logged or a sampled one not exported: speed for work not done.
@@ -39,7 +50,7 @@ def count(
         process = subprocess.Popen(
             command,
             cwd=work_directory(service),
-            env=service.environment(collector),
+            env=service.environment(collector) | {"PYTHONHASHSEED": str(hash_seed)},
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.PIPE,

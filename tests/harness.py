@@ -45,6 +45,9 @@ GIT_ENVIRONMENT = {
 # A rendered service has a virtual environment of its own, and its make was not called by ours.
 OF_THE_CALLER = {"VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
 
+# Our own tests take all cores; a service's share one.
+ONE_WORKER = {"PYTEST_XDIST_AUTO_NUM_WORKERS": "1"}
+
 
 def label(answers: Answers) -> str:
     """Name a combination of answers for a test's id."""
@@ -139,7 +142,7 @@ def run(
     finished = subprocess.run(
         command,
         cwd=directory,
-        env={**inherited, **GIT_ENVIRONMENT, **(environment or {})},
+        env={**inherited, **GIT_ENVIRONMENT, **ONE_WORKER, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
