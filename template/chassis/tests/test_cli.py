@@ -257,6 +257,22 @@ class TestMigrate:
         assert migrated == [service.read().port]
 
 
+@pytest.mark.parametrize(
+    ("program", "called"),
+    [("/service/src/app/__main__.py", "python -m app"), ("serve.py", "python serve.py")],
+)
+def test_help_names_the_program_as_it_was_called(
+    program: str,
+    called: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", [program])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(SETTINGS, NOT_THERE, ["--help"])
+    assert capsys.readouterr().out.startswith(f"usage: {called} ")
+
+
 def test_other_commands_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as refused:
         cli.main(SETTINGS, NOT_THERE, ["destroy"])

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -52,7 +53,10 @@ def main(settings: str, create_app: str, arguments: Sequence[str] | None = None)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m app")
+    program = Path(sys.argv[0])
+    # What `python -m app` leaves of itself is app/__main__.py.
+    called = f"-m {program.parent.name}" if program.stem == "__main__" else program.name
+    parser = argparse.ArgumentParser(prog=f"python {called}")
     commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("serve", help="serve requests; the default")
     commands.add_parser("migrate", help="apply database migrations")
