@@ -81,9 +81,11 @@ def edit(service: Service) -> None:
     service.run(".venv/bin/uv", "add", "--frozen", "--quiet", "tenacity>=9,<10")
     service.make("lock")
     service.make("env")
-    # The first versions rendered tests of the team's that `make check` refuses.
+    # What UPGRADING.md says of tests that are the team's.
     test = root / "tests/unit/test_installed.py"
     write(test, f"# mypy: allow-untyped-decorators\n{test.read_text()}")
+    patch = "    monkeypatch.setattr(trace"
+    change(test, patch, f"    create_app(make_settings())\n{patch}")
     service.run(".venv/bin/ruff", "check", "--fix", "--quiet", "src", "tests")
     service.run(".venv/bin/ruff", "format", "--quiet", "src", "tests")
 
