@@ -12,7 +12,9 @@ from pathlib import Path
 
 PROGRAMS = Path(sys.executable).parent
 CHASSIS = "chassis/tests"
-PARALLEL = ("--quiet", "--numprocesses=auto", "--maxprocesses=4")
+# The folder chassis/ would be taken for the package: the first services have no such setting of their own.
+NAMESPACES = "--override-ini=consider_namespace_packages=true"
+PARALLEL = ("--quiet", "--numprocesses=auto", "--maxprocesses=4", NAMESPACES)
 NO_TESTS = 5
 """pytest's exit code for a service that has none of its own."""
 
