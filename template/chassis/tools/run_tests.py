@@ -12,16 +12,21 @@ from pathlib import Path
 
 PROGRAMS = Path(sys.executable).parent
 CHASSIS = "chassis/tests"
-# The folder chassis/ would be taken for the package: the first services have no such setting of their own.
-NAMESPACES = "--override-ini=consider_namespace_packages=true"
-PARALLEL = ("--quiet", "--numprocesses=auto", "--maxprocesses=4", NAMESPACES)
+CHASSIS_OPTIONS = (
+    "--quiet",
+    "--numprocesses=auto",
+    "--maxprocesses=4",
+    "--cov-config=chassis/pyproject.toml",
+    # The folder chassis/ would be taken for the package: the first services do not say this themselves.
+    "--override-ini=consider_namespace_packages=true",
+)
 NO_TESTS = 5
 """pytest's exit code for a service that has none of its own."""
 
 
 def main() -> int:
     with tempfile.TemporaryFile() as output:
-        with pytest("chassis", CHASSIS, *PARALLEL, output=output.fileno()) as chassis:
+        with pytest("chassis", CHASSIS, *CHASSIS_OPTIONS, output=output.fileno()) as chassis:
             # Found by `testpaths`, which a service may add to.
             service = pytest("service", f"--ignore-glob={CHASSIS}/*").wait()
             print(f"{CHASSIS}:", flush=True)
