@@ -1,12 +1,19 @@
 """Shared fixtures: the template's snapshot, renders of it, and services installed from them."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.harness import Answers, Renderer, Service, commit, snapshot
+
+# A service's tests remove all keys of the service from the Redis that they are given, and two may be at it.
+if url := os.environ.get("TEST_REDIS_URL"):
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    os.environ["TEST_REDIS_URL"] = urlsplit(url)._replace(path=f"/{worker}").geturl()
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from tests.harness import DEFAULT, Answers, Service
 BUDGET = tomllib.loads((ROOT / "benchmarks" / "budget.toml").read_text())
 REQUESTS = 512
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_a_request_costs_what_it_may(installed: Callable[[Answers], Service]) -> None:

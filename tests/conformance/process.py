@@ -29,10 +29,12 @@ def free_port() -> int:
     """Return a port that nobody uses, and whose neighbour 1000 above, for metrics, is free as well.
 
     It lies below the range from which the system takes ports for outgoing connections: one of those must not take
-    it before the service does. No port is given twice: nobody listens yet on the last one when the next is wanted.
+    it before the service does. No port is given twice, nor to two of pytest's workers: nobody listens yet on the last
+    one when the next is wanted.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8
     while True:
-        port = 10_000 + secrets.randbelow(20_000)
+        port = 10_000 + 8 * secrets.randbelow(2_500) + worker
         pair = {port, port + 1000}
         if _given.isdisjoint(pair) and all(map(_is_free, pair)):
             _given.update(pair)

@@ -95,6 +95,7 @@ def test_selectors_select_the_pods(monitored: Sequence[Manifest]) -> None:
     for selector in selectors:
         assert selector
         assert selector.items() <= labels.items()
+    assert len({manifest["metadata"]["namespace"] for manifest in monitored}) == 1
     watched = find(monitored, "ServiceMonitor")["spec"]["selector"]["matchLabels"]
     assert watched.items() <= find(monitored, "Service")["metadata"]["labels"].items()
 

@@ -10,7 +10,7 @@ from tests.harness import commit, git
 from tests.updates.pair import Pair
 from tests.updates.test_make_update import edit, quick, save
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.xdist_group("make-update")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("make-update")]
 
 ANSWERS = ".copier-answers.yml"
 

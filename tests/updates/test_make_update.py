@@ -12,7 +12,7 @@ from tests.harness import BARE, commit, git, replaced, run
 from tests.test_cookiecutter import typed
 from tests.updates.pair import Pair
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("make-update")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("make-update")]
 
 MODULE = "chassis/src/chassis/origins.py"
 # Stands in for what follows the merge, where that is not what the test is about.

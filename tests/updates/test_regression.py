@@ -11,7 +11,7 @@ from tests.updates import team
 from tests.updates.judge import LEFTOVERS, MARKERS, Update, unmerged
 from tests.updates.versions import EARLIER, VERSIONS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @dataclass(frozen=True, slots=True)

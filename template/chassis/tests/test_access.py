@@ -98,7 +98,7 @@ def by_record(level: int, request: dict[str, Any]) -> str:
     status=st.sampled_from([200, 404, 503]),
     level=st.sampled_from([logging.DEBUG, logging.INFO, logging.ERROR]),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_bytes_are_the_formatters(log: Log, level: int, **varied: Any) -> None:
     request = REQUEST | varied
     (line,) = log.lines(level, request)

@@ -29,7 +29,8 @@ from chassis.exchange import (
 
 Speaker = Callable[[Reader, Writer], Awaitable[None]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-TIMEOUT = 0.2
+TIMEOUT = 5.0
+SHORT = 0.2
 
 
 class Wire:
@@ -50,6 +51,12 @@ class Wire:
 @pytest.fixture
 async def wire() -> AsyncIterator[Wire]:
     async with open_session(dependencies=2, timeout=TIMEOUT, user_agent="user/1.0") as session:
+        yield Wire(session)
+
+
+@pytest.fixture
+async def impatient() -> AsyncIterator[Wire]:
+    async with open_session(dependencies=2, timeout=SHORT, user_agent="user/1.0") as session:
         yield Wire(session)
 
 
@@ -166,10 +173,10 @@ class TestFailures:
 
     @pytest.mark.parametrize("dependency", [silence, body_that_never_ends])
     async def test_answers_that_do_not_come_in_time_are_timeouts(
-        self, wire: Wire, dependency: Speaker
+        self, impatient: Wire, dependency: Speaker
     ) -> None:
         async with speaking(dependency) as target:
-            failed = await wire.failure(target.call("GET", "/"))
+            failed = await impatient.failure(target.call("GET", "/"))
         assert failed.outcome == "timeout"
         assert failed.__cause__ is None
 
@@ -182,7 +189,7 @@ class TestFailures:
     async def test_the_callers_cancellation_is_not_a_failure(self, wire: Wire) -> None:
         async with speaking(silence) as target:
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(TIMEOUT / 4):
+                async with asyncio.timeout(SHORT / 4):
                     await wire.send(target.call("GET", "/"))
 
     @pytest.mark.parametrize("compressed", [False, True])

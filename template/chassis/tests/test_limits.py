@@ -194,7 +194,7 @@ class TestTimeout:
     async def test_one_that_ends_leaves_a_younger_one_its_time(
         self, make_app: MakeApp, connect: Connect
     ) -> None:
-        app = make_app(request_timeout=4 * SOON)
+        app = make_app(request_timeout=20 * SOON)
         ended = asyncio.Event()
 
         @app.get("/older")
@@ -210,7 +210,7 @@ class TestTimeout:
 
         async with connect(app) as client:
             first = asyncio.create_task(client.get("/older"))
-            await asyncio.sleep(2 * SOON)
+            await asyncio.sleep(10 * SOON)
             second = await client.get("/younger")
             statuses = (await first).status_code, second.status_code
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -69,6 +69,7 @@ values = st.one_of(
     code=st.sampled_from(StatusCode),
     description=st.none() | st.text(),
 )
+@settings(deadline=None)
 def test_any_plain_span(
     attributes: Mapping[str, Any],
     name: str,

@@ -2,7 +2,7 @@
 
 import prometheus_client
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -27,6 +27,7 @@ class Children:
 
 @pytest.mark.criterion("M1")
 @given(observed=st.lists(st.tuples(durations, sizes, sizes)))
+@settings(deadline=None)
 def test_the_exposition_is_the_librarys(observed: list[tuple[float, int, int]]) -> None:
     ours, theirs = Children(), Children()
     series = RequestSeries(ours.requests, ours.duration, ours.request_size, ours.response_size)

@@ -1,7 +1,7 @@
 """Requests are sampled as the SDK's sampler of the same name would."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -20,6 +20,7 @@ PARENTS = [None, *(SpanContext(5, 7, True, TraceFlags(flags)) for flags in (0, 1
     trace_id=st.integers(1, 2**128 - 1),
     parent=st.sampled_from(PARENTS),
 )
+@settings(deadline=None)
 def test_the_decision_is_the_sdks(
     root: str, prefix: str, ratio: float, trace_id: int, parent: SpanContext | None
 ) -> None:

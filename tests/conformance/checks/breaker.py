@@ -141,9 +141,9 @@ async def reopens(bench: Bench) -> str:
 )
 async def failures(bench: Bench) -> str:
     env = {
-        "BREAKER_RECOVERY_TIMEOUT": "0.3",
+        "BREAKER_RECOVERY_TIMEOUT": "1.5",
         "BREAKER_FAILURE_THRESHOLD": "3",
-        "DEPENDENCY_TIMEOUT": "0.4",
+        "DEPENDENCY_TIMEOUT": "1",
     }
     problems = []
     async with bench.fresh(env) as rig:

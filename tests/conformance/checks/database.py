@@ -7,6 +7,7 @@ from collections import Counter
 
 from conformance.bench import Bench
 from conformance.checks.common import body_problems, code_of, refused_statements
+from conformance.process import eventually
 from conformance.registry import check, expect, expect_all
 from conformance.wire import Response
 
@@ -62,9 +63,10 @@ async def saturated(bench: Bench) -> str:
                 "AND relnamespace = 'public'::regnamespace"
             )
         )[0]
-        lock = asyncio.ensure_future(rig.sql(f'BEGIN; LOCK TABLE "{table}"; SELECT pg_sleep(8)'))
+        lock = asyncio.ensure_future(rig.sql(f'BEGIN; LOCK TABLE "{table}"; SELECT pg_sleep(12)'))
         try:
-            await asyncio.sleep(0.3)
+            locked = "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted"
+            await eventually(lambda: rig.sql(locked), 3, 0.1)
             started = time.monotonic()
             work = [asyncio.ensure_future(rig.create_item(within=12)) for _ in range(5)]
             await asyncio.sleep(1.5)

@@ -141,7 +141,7 @@ async def isolated(bench: Bench) -> str:
     own=True,
 )
 async def dependency_metrics(bench: Bench) -> str:
-    async with bench.fresh({**SLOW, "DEPENDENCY_TIMEOUT": "0.4"}) as rig:
+    async with bench.fresh({**SLOW, "DEPENDENCY_TIMEOUT": "1"}) as rig:
         prefix = f"{bench.description.prefix}_{next(iter(rig.dependencies)).replace('-', '_')}"
         await rig.upstream()
         rig.dependency.status = 500

@@ -10,7 +10,7 @@ from pathlib import Path
 from conformance.bench import Bench
 from conformance.process import Process, eventually, free_port, run, slowness
 from conformance.registry import NotApplicableError, check, expect, expect_all
-from conformance.rig import ShadowDirectory
+from conformance.rig import START_TIMEOUT, ShadowDirectory
 from conformance.wire import Client, WireError
 
 CONFIGURATION_ERROR = 78
@@ -270,7 +270,7 @@ async def serve_command(bench: Bench) -> str:
             except WireError:
                 return False
 
-        expect(await eventually(alive, 10, 0.05), "`serve` does not serve")
+        expect(await eventually(alive, START_TIMEOUT, 0.05), "`serve` does not serve")
     finally:
         await process.stop()
     return f"`serve` serves; unknown command: exit {unknown.returncode}"

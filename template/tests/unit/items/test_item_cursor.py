@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.items.pagination import PATTERN, Cursor
@@ -13,12 +13,14 @@ SINCE_1970 = st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC)
 
 
 @given(SINCE_1970, st.uuids())
+@settings(deadline=None)
 def test_a_cursor_reads_what_it_wrote(created_at: datetime, item_id: UUID) -> None:
     cursor = Cursor.parse(str(Cursor(created_at, item_id)))
     assert (cursor.created_at, cursor.id) == (created_at, item_id)
 
 
 @given(st.from_regex(PATTERN, fullmatch=True))
+@settings(deadline=None)
 def test_whatever_has_the_shape_of_a_cursor_is_a_position(text: str) -> None:
     assert Cursor.parse(text).created_at.tzinfo is UTC
 
