@@ -1,6 +1,6 @@
 """Measure everything, print a table, and write docs/performance.md with its plot.
 
-make bench               about fifteen minutes on a quiet machine
+make bench               about half an hour on a quiet machine
 make bench ARGS=--quick  a look, a few minutes
 """
 

@@ -53,7 +53,9 @@ def small(renderer: Renderer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real questions, door and answers file in a repository of a few files: quick to render."""
     template = tmp_path_factory.mktemp("small")
     for name in git(renderer.template, "ls-files", "-z").split("\0"):
-        if name.startswith(("hooks/", "copier.yml", "cookiecutter.json", "{{", "template/{{")):
+        if name.startswith(
+            (".gitignore", "hooks/", "copier.yml", "cookiecutter.json", "{{", "template/{{")
+        ):
             (template / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(renderer.template / name, template / name)
     (template / "template/facts.txt.jinja").write_text("{{ service_name }}\n")
