@@ -43,7 +43,7 @@ GIT_ENVIRONMENT = {
 }
 
 # A rendered service has a virtual environment of its own, and its make was not called by ours.
-OF_THE_CALLER = {"VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "ARGS"}
+OF_THE_CALLER = {"VIRTUAL_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "ARGS"}
 
 # Our own tests take all cores; a service's share one.
 ONE_WORKER = {"PYTEST_XDIST_AUTO_NUM_WORKERS": "1"}

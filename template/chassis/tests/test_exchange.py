@@ -54,12 +54,6 @@ async def wire() -> AsyncIterator[Wire]:
         yield Wire(session)
 
 
-@pytest.fixture
-async def impatient() -> AsyncIterator[Wire]:
-    async with open_session(dependencies=2, timeout=SHORT, user_agent="user/1.0") as session:
-        yield Wire(session)
-
-
 @asynccontextmanager
 async def serving(handler: Handler) -> AsyncIterator[Target]:
     """A dependency that answers every request with `handler`."""
@@ -172,11 +166,10 @@ class TestFailures:
         assert failed.outcome == "error"
 
     @pytest.mark.parametrize("dependency", [silence, body_that_never_ends])
-    async def test_answers_that_do_not_come_in_time_are_timeouts(
-        self, impatient: Wire, dependency: Speaker
-    ) -> None:
-        async with speaking(dependency) as target:
-            failed = await impatient.failure(target.call("GET", "/"))
+    async def test_answers_that_do_not_come_in_time_are_timeouts(self, dependency: Speaker) -> None:
+        session = open_session(dependencies=2, timeout=SHORT, user_agent="user/1.0")
+        async with speaking(dependency) as target, session:
+            failed = await Wire(session).failure(target.call("GET", "/"))
         assert failed.outcome == "timeout"
         assert failed.__cause__ is None
 

@@ -65,8 +65,11 @@ async def saturated(bench: Bench) -> str:
         )[0]
         lock = asyncio.ensure_future(rig.sql(f'BEGIN; LOCK TABLE "{table}"; SELECT pg_sleep(12)'))
         try:
-            locked = "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted"
-            await eventually(lambda: rig.sql(locked), 3, 0.1)
+            locked = (
+                "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted "  # noqa: S608  # from its catalogue
+                f"AND relation = '\"{table}\"'::regclass"
+            )
+            expect(await eventually(lambda: rig.sql(locked), 3, 0.1), "the table is not locked")
             started = time.monotonic()
             work = [asyncio.ensure_future(rig.create_item(within=12)) for _ in range(5)]
             await asyncio.sleep(1.5)
