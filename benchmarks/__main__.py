@@ -29,7 +29,8 @@ FLAT = {
     "10 series": ["--series", "10"],
     "5,000 series": ["--series", "5000"],
 }
-COPIER = ["--quiet", "--defaults", "--vcs-ref=HEAD"]
+COPIER = str(Path(sys.executable).with_name("copier"))
+QUIETLY = ["--quiet", "--defaults", "--vcs-ref=HEAD"]
 HASH_SEEDS = range(4)
 """The mean of several: what a seed does to a walk past 500 routes is half of what the chassis adds."""
 
@@ -140,27 +141,16 @@ def time_template(results: Results) -> None:
     """How long the template itself makes people wait."""
     scratch = services.BUILD / "template-times"
     template = snapshot(scratch / "template")
-    copier = str(Path(sys.executable).with_name("copier"))
-    project = scratch / "project"
-    results.template["`copier --version`: Copier itself"] = median_of_3(
-        lambda: seconds([copier, "--version"])
+    results.template["`copier --version`: Copier itself"] = median_of_5(
+        lambda: seconds([COPIER, "--version"])
     )
-
-    def copy() -> float:
-        shutil.rmtree(project, ignore_errors=True)
-        return seconds([copier, "copy", *COPIER, str(template), str(project)])
-
-    results.template["`copier copy`, all defaults"] = median_of_3(copy)
-    git(project, "init", "--quiet")
-
-    def update() -> float:
-        commit_all(project)
-        (template / "template" / "added.txt").write_text(f"new at {time.time_ns()}\n")
-        commit_all(template)
-        return seconds([copier, "update", *COPIER], project)
-
-    results.template["`copier update` to a next version"] = median_of_3(update)
-    assert (project / "added.txt").exists()
+    copied, updated = copier_takes(template, scratch / "project")
+    results.template["`copier copy`, all defaults"] = copied
+    results.template["`copier update` to a next version"] = updated
+    hollow = hollow_template(scratch / "hollow", scratch / "project")
+    copied, updated = copier_takes(hollow, scratch / "hollow-project")
+    results.template["`copier copy` of as many empty files, no question"] = copied
+    results.template["`copier update` of these"] = updated
     fresh = Renderer(template)(scratch / "fresh")
     install = seconds(["make", "install"], fresh)
     results.template["`make install` in a fresh render, packages cached"] = install
@@ -169,8 +159,45 @@ def time_template(results: Results) -> None:
     results.template["`make test` from then on"] = seconds(["make", "test"], fresh)
 
 
-def median_of_3(measure: Callable[[], float]) -> float:
-    return statistics.median(measure() for _ in range(3))
+def copier_takes(template: Path, project: Path) -> tuple[float, float]:
+    """How long `copier copy` and `copier update` take, in seconds."""
+    # As a clone from a forge is: Copier makes up to five clones of it.
+    git(template, "gc", "--quiet")
+
+    def copy() -> float:
+        shutil.rmtree(project, ignore_errors=True)
+        return seconds([COPIER, "copy", *QUIETLY, str(template), str(project)])
+
+    copied = median_of_5(copy)
+    git(project, "init", "--quiet")
+
+    def update() -> float:
+        commit_all(project)
+        (template / "template" / "added.txt").write_text(f"new at {time.time_ns()}\n")
+        commit_all(template)
+        return seconds([COPIER, "update", *QUIETLY], project)
+
+    updated = median_of_5(update)
+    assert (project / "added.txt").exists()
+    return copied, updated
+
+
+def hollow_template(directory: Path, project: Path) -> Path:
+    """A template with the files of `project`, all empty: what Copier takes for their number alone."""
+    for file in git(project, "ls-files").splitlines():
+        empty = directory / "template" / file
+        empty.parent.mkdir(parents=True, exist_ok=True)
+        empty.touch()
+    (directory / "copier.yml").write_text("_subdirectory: template\n")
+    answers = directory / "template" / ".copier-answers.yml"
+    answers.rename(f"{answers}.jinja").write_text("{{ _copier_answers | to_nice_yaml }}\n")
+    git(directory, "init", "--quiet")
+    commit_all(directory)
+    return directory
+
+
+def median_of_5(measure: Callable[[], float]) -> float:
+    return statistics.median(measure() for _ in range(5))
 
 
 def seconds(command: Sequence[str], directory: Path | None = None) -> float:
