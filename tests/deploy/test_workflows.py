@@ -1,7 +1,10 @@
 """The pipelines: valid, pinned, with few rights, and their steps really run."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ import pytest
 import yaml
 
 from tests.deploy.tools import output, tool
-from tests.harness import BARE, COMBINATIONS, DEFAULT, ROOT, Answers, label
+from tests.harness import BARE, COMBINATIONS, DEFAULT, ROOT, Answers, commit, git, label
 
 Rendered = Callable[[Answers], Path]
 
@@ -129,13 +132,61 @@ def test_gitlab_pipeline_is_sound(pipeline: dict[str, Any]) -> None:
     """Every job has a script and says when it runs; only updates run on a schedule."""
     known = {"workflow", "default"}
     found = {k: v for k, v in pipeline.items() if k not in known and not k.startswith(".")}
-    assert found.keys() >= {"check", "test", "manifests", "alert-rules", "image", "updates"}
+    scheduled = {"updates", "propose"}
+    assert found.keys() == scheduled | {"check", "test", "manifests", "alert-rules", "image"}
     for name, job in found.items():
         assert job["script"] and all(isinstance(line, str) for line in job["script"]), name
-        assert ("!=" in job["rules"][0]["if"]) == (name != "updates")
+        assert ("!=" in job["rules"][0]["if"]) == (name not in scheduled)
         assert job.keys() <= {
             *("rules", "script", "services", "variables", "image", "interruptible", "parallel"),
+            *("artifacts", "environment", "stage"),
         }
+
+
+def test_nobody_writes_on_gitlab_who_runs_what_an_update_brought(pipeline: dict[str, Any]) -> None:
+    """The token is scoped to the environment of the job that pushes."""
+    updates, propose = pipeline["updates"], pipeline["propose"]
+    assert "environment" not in updates
+    assert propose["environment"] == {"name": "updates", "action": "access"}
+    assert "UPDATE_TOKEN" not in "\n".join(updates["script"])
+    assert not re.search(r"\bmake\b|\bpip\b|\bpython", "\n".join(propose["script"]))
+
+
+def test_gitlab_proposes_what_passed(
+    pipeline: dict[str, Any], rendered: Rendered, tmp_path: Path
+) -> None:
+    """The update of the template fails, that of the libraries becomes a branch of its own."""
+    origin, checkout, programs = (tmp_path / name for name in ("origin", "checkout", "programs"))
+    shutil.copytree(rendered(GITLAB[0]), checkout)
+    commit(checkout)
+    git(tmp_path, "clone", "--quiet", "--bare", str(checkout), str(origin))
+    git(origin, "config", "receive.advertisePushOptions", "true")
+    programs.mkdir()
+    (programs / "make").write_text('#!/bin/sh\n[ "$1" = lock ] && echo "$*" > requirements.lock\n')
+    (programs / "make").chmod(0o755)
+    given = {
+        **{"PATH": f"{programs}:{os.environ['PATH']}", "CI_SERVER_HOST": "gitlab.example.com"},
+        **{"CI_DEFAULT_BRANCH": "main", "CI_PROJECT_PATH": "team/service", "UPDATE_TOKEN": "t"},
+        **{"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{origin}.insteadOf"},
+        "GIT_CONFIG_VALUE_0": "https://oauth2:t@gitlab.example.com/team/service.git",
+    }
+
+    def ran(job: str, **variables: str) -> bool:
+        script = "set -eo pipefail\n" + "\n".join(pipeline[job]["script"])
+        environment = {**os.environ, **given, **variables}
+        return not subprocess.run(["bash", "-c", script], cwd=checkout, env=environment).returncode
+
+    assert not ran("updates", CHANGE="template")
+    assert ran("updates", CHANGE="libraries")
+    git(checkout, "checkout", "--quiet", "main")
+    git(checkout, "reset", "--quiet", "--hard", "HEAD^")
+    assert ran("propose")
+    assert git(origin, "branch", "--format=%(refname:short)").split() == [
+        "main",
+        "updates/libraries",
+    ]
+    changed = git(origin, "diff", "--name-only", "main", "updates/libraries").split()
+    assert changed == ["requirements.lock"]
 
 
 def test_scripts_of_gitlab_pass_shellcheck(pipeline: dict[str, Any], tmp_path: Path) -> None:
