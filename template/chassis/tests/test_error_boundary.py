@@ -1,5 +1,6 @@
 """E1, E4, L5: what nobody handled, and what mounted applications answer, in the one shape."""
 
+import asyncio
 import io
 import json
 import logging
@@ -11,6 +12,7 @@ import httpx2
 import pytest
 from fastapi import BackgroundTasks, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
@@ -100,6 +102,39 @@ class TestFailures:
         assert body["details"] is None
         assert SECRET not in f"{response.text}{response.headers}"
         assert "RuntimeError" not in response.text
+
+    async def test_a_cancellation_that_only_the_handler_met_is_one(
+        self, app: FastAPI, client: httpx2.AsyncClient, log: Callable[[], list[dict[str, Any]]]
+    ) -> None:
+        @app.get("/lost")
+        async def lost() -> None:
+            future = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+
+        standard(await client.get("/lost"), 500)
+        assert log()[0]["exception"]["type"] == "asyncio.exceptions.CancelledError"
+
+    async def test_one_that_cannot_be_printed_is_one(
+        self,
+        app: FastAPI,
+        client: httpx2.AsyncClient,
+        log: Callable[[], list[dict[str, Any]]],
+        record_spans: Callable[[FastAPI], InMemorySpanExporter],
+    ) -> None:
+        class Unprintable(Exception):
+            def __str__(self) -> str:
+                raise RuntimeError
+
+        @app.get("/unprintable")
+        async def unprintable() -> None:
+            raise Unprintable
+
+        spans = record_spans(app)
+        standard(await client.get("/unprintable"), 500)
+        assert [line["message"] for line in log()][:1] == ["unhandled_exception"]
+        (span,) = spans.get_finished_spans()
+        assert [event.name for event in span.events] == ["exception"]
 
     async def test_unavailable_says_when_to_try_again(self, client: httpx2.AsyncClient) -> None:
         assert (await client.get("/status/503")).headers["retry-after"] == "1"

@@ -1,6 +1,7 @@
 """However a request ends, it is counted with the right status and no longer in progress."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -98,21 +99,31 @@ async def test_a_client_that_leaves_before_the_answer_is_499(make_app: MakeApp) 
 
 
 @pytest.mark.criterion("M5")
-async def test_a_cancelled_request_is_499(make_app: MakeApp) -> None:
+@pytest.mark.criterion("E1", "C4")
+async def test_a_cancelled_request_is_answered(make_app: MakeApp) -> None:
+    """The server cancels what is left when its time to stop is over, and would answer by itself."""
     app = make_app()
     inside = asyncio.Event()
+    sent: list[Message] = []
+
+    async def keep(message: Message) -> None:
+        sent.append(message)
 
     @app.get("/slow")
     async def slow() -> None:
         inside.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(app(scope("/slow"), never, ignore))
+    task = asyncio.create_task(app(scope("/slow"), never, keep))
     await inside.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert statuses(app, "/slow") == {"499": 1}
+    start, body = sent
+    assert start["status"] == 503
+    assert {b"x-trace-id", b"retry-after", b"vary"} <= dict(start["headers"]).keys()
+    assert list(json.loads(body["body"])) == ["error", "message", "details", "trace_id"]
+    assert statuses(app, "/slow") == {"503": 1}
     assert value(app, "http_requests_in_progress", method="GET") == 0
 
 

@@ -1,6 +1,7 @@
 """The process around the application: two listeners, and a drain before the end."""
 
 import asyncio
+import json
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -168,6 +169,29 @@ async def test_scrapes_change_no_metric(serve: Serve, client: httpx2.AsyncClient
         url = f"http://127.0.0.1:{running.metrics_port}/metrics"
         await client.get(url)
         assert "http_requests_total{" not in (await client.get(url)).text
+
+
+@pytest.mark.criterion("E1", "E2", "L3")
+@pytest.mark.parametrize("line", ["GET /é HTTP/1.1", "GET / HTTP/1.1\r\nno colon", "\x16\x03"])
+async def test_what_is_not_http_gets_the_standard_answer(
+    serve: Serve, caplog: pytest.LogCaptureFixture, line: str
+) -> None:
+    async with serve() as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(f"{line}\r\nHost: a\r\n\r\n".encode())
+        head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+        writer.close()
+    status, *lines = head.split("\r\n")
+    headers = dict(header.lower().split(": ") for header in lines)
+    found = json.loads(body)
+    assert status == "HTTP/1.1 400 Bad Request"
+    assert int(headers["content-length"]) == len(body)
+    assert (headers["connection"], headers["vary"]) == ("close", "origin")
+    assert list(found) == ["error", "message", "details", "trace_id"]
+    assert headers["x-trace-id"] == found["trace_id"] != "0" * 32
+    logged = [record.message for record in filter(chassis_server._not_logged_yet, caplog.records)]
+    assert logged.count("invalid_http_request") == 1
+    assert "Invalid HTTP request received." not in logged
 
 
 async def test_a_port_in_use_ends_the_start_and_frees_the_other(

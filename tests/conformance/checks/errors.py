@@ -69,6 +69,15 @@ async def standard_body(bench: Bench) -> str:
     return ", ".join(f"{kind} ({answer.status})" for kind, answer in answers.items())
 
 
+@check("E1", "so has the answer to what is not HTTP")
+async def not_http(bench: Bench) -> str:
+    rig = await bench.rig()
+    for bad in ("GET /\u00e9 HTTP/1.1\r\nHost: x", "GET / HTTP/1.1\r\nHost: x\r\nno colon"):
+        answer = await rig.client.raw(f"{bad}\r\n\r\n".encode(), within=5)
+        expect_all(f"{bad!r}: {problem}" for problem in body_problems(answer, 400))
+    return "a path outside ASCII and a header without a colon are 400"
+
+
 @check("E1", "so have the errors of the sample resource; a 405 keeps Allow", needs={"items"})
 async def standard_body_of_items(bench: Bench) -> str:
     rig = await bench.rig()

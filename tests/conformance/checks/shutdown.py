@@ -148,7 +148,7 @@ async def signals(bench: Bench) -> str:
 
 @check(
     "H4",
-    "a request that never ends is cut off after GRACEFUL_TIMEOUT",
+    "a request that never ends is cut off after GRACEFUL_TIMEOUT, by an answer",
     needs={"dependency"},
     own=True,
 )
@@ -167,10 +167,11 @@ async def graceful_limit(bench: Bench) -> str:
         process_of(rig).send(signal.SIGTERM)
         code = await process_of(rig).wait(15)
         seconds = time.monotonic() - started
-        await asyncio.gather(stuck, return_exceptions=True)
+        answer = await stuck
     expect(
         code is not None and seconds < 8, f"it still ran after {seconds:.1f} s (GRACEFUL_TIMEOUT=1)"
     )
+    expect_all(body_problems(answer, 503))
     return f"ended after {seconds:.1f} s with exit code {code}"
 
 

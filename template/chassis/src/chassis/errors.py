@@ -5,9 +5,9 @@ The body is `{"error", "message", "details", "trace_id"}`; a client that sends
 everything else is an accident and answered with a fixed message.
 """
 
+import asyncio
 import json
 import logging
-import traceback
 from collections.abc import Awaitable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -21,6 +21,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import openapi, routes
+from chassis.encoding import safe_text, stack_of
 from chassis.redaction import MASK, redact_text
 
 logger = logging.getLogger(__name__)
@@ -148,12 +149,15 @@ def record_exception(error: BaseException) -> None:
     """Put `error` on the current span, without the secrets that its text may hold."""
     span = trace.get_current_span()
     if span.is_recording():
-        stacktrace = "".join(traceback.format_exception(error, limit=-50))
-        span.record_exception(
-            error,
-            attributes={
-                "exception.message": redact_text(str(error)),
-                "exception.stacktrace": redact_text(stacktrace),
+        kind = type(error)
+        module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+        # Not by `Span.record_exception`, which lets an exception that cannot be printed raise another one.
+        span.add_event(
+            "exception",
+            {
+                "exception.type": f"{module}{kind.__qualname__}",
+                "exception.message": redact_text(safe_text(error)),
+                "exception.stacktrace": stack_of(error, error.__traceback__),
             },
         )
 
@@ -206,9 +210,11 @@ class _Answer:
         except ClientDisconnect:
             # Nobody is left to answer, and nothing here is wrong.
             return
-        except Exception as error:
-            record_exception(error)
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             logger.exception("unhandled_exception")
+            record_exception(error)
             if self.complete:
                 return
             if self.started and self.replacement is None:
@@ -228,6 +234,12 @@ class _Answer:
     async def replace(self) -> None:
         if self.replacement is not None and self.complete:
             await self.replacement(self.scope, self.receive, self.send)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancels this request, not only something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _standardised(scope: Scope, start: Message) -> Response:

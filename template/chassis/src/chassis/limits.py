@@ -60,6 +60,10 @@ class Limits:
             await self.app(scope, request.limited_receive, request.send_in_time)
         except (Exception, asyncio.CancelledError) as error:
             if not request.explains(error):
+                if isinstance(error, asyncio.CancelledError) and request in self._waiting:
+                    # The server, whose time to stop is over: nobody else would answer.
+                    response = error_response(scope, 503, "The request was cancelled")
+                    await response(scope, receive, send)
                 raise
         finally:
             self._waiting.pop(request, None)

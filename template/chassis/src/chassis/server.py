@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import signal
 import socket
 from types import FrameType
@@ -9,10 +10,12 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 from opentelemetry import context as otel_context
+from opentelemetry import trace
 from prometheus_client.exposition import choose_encoder
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from chassis import Chassis
 from chassis.errors import ResponseAborted, error_response
@@ -21,6 +24,7 @@ from chassis.settings import ChassisSettings
 logger = logging.getLogger(__name__)
 
 METRICS_PATH = "/metrics"
+_REFUSED = "Invalid HTTP request received."
 
 
 def serve(app: FastAPI, settings: ChassisSettings) -> int:
@@ -43,7 +47,7 @@ def _config(app: ASGIApp, settings: ChassisSettings, port: int) -> uvicorn.Confi
         host=settings.host,
         port=port,
         loop="uvloop",
-        http="httptools",
+        http=_HttpProtocol,
         lifespan="auto",
         log_config=None,
         log_level=None if settings.log_level == "DEBUG" else "warning",
@@ -130,6 +134,26 @@ class _MetricsServer(uvicorn.Server):
         self.lifespan = config.lifespan_class(config)
 
 
+class _HttpProtocol(HttpToolsProtocol):
+    """uvicorn's, but what it refuses before there is a request gets the standard answer, too (E1, E2)."""
+
+    def send_400_response(self, msg: str) -> None:
+        context = trace.SpanContext(
+            random.getrandbits(128), random.getrandbits(64), is_remote=False
+        )
+        with trace.use_span(trace.NonRecordingSpan(context)):
+            headers = {"Connection": "close", "Vary": "Origin"}
+            headers["X-Trace-ID"] = context.trace_id.to_bytes(16).hex()
+            response = error_response({"headers": ()}, 400, "This is not HTTP", headers=headers)
+            client = self.client[0] if self.client else None
+            logger.warning("invalid_http_request", extra={"client_ip": client})
+        lines = (b"%b: %b\r\n" % header for header in response.raw_headers)
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (b"".join(lines), bytes(response.body))
+        )
+        self.transport.close()
+
+
 class MetricsApp:
     """Serves `/metrics` and nothing else, in OpenMetrics when asked for."""
 
@@ -167,4 +191,4 @@ def _port(server: uvicorn.Server) -> int:
 
 def _not_logged_yet(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, ResponseAborted)
+    return not isinstance(error, ResponseAborted) and record.msg != _REFUSED
