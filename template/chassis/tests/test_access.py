@@ -106,6 +106,14 @@ def test_the_bytes_are_the_formatters(log: Log, level: int, **varied: Any) -> No
     assert line.replace('"duration_ms":12.500', '"duration_ms":12.5') == expected
 
 
+def test_what_a_client_sends_is_not_kept_when_it_is_long(log: Log) -> None:
+    """L6: else clients fill the memory, a header of megabytes for each of a thousand entries."""
+    before = access._client.cache_info().currsize
+    log.lines(logging.INFO, REQUEST | {"user_agent": b"x" * 501})
+    log.lines(logging.INFO, REQUEST | {"client_ip": "x" * 501})
+    assert access._client.cache_info().currsize == before
+
+
 def test_an_ordinary_request_needs_no_record(log: Log, no_records: None) -> None:
     assert len(log.lines(logging.INFO, REQUEST)) == 1
 

@@ -202,6 +202,15 @@ class TestDependencies:
         assert list(problems()) == ["BILLING_URL"]
         assert SECRET not in problems()["BILLING_URL"]
 
+    @pytest.mark.criterion("S4", "S5")
+    def test_may_be_called_like_a_secret(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        facts = dataclasses.replace(service.read(), dependencies={"token-service": 8080})
+        monkeypatch.setattr(configuration, "read", lambda: facts)
+
+        assert "\nTOKEN_SERVICE_URL=http://token-service:8080\n" in example(Settings)
+        shown = dict(effective(load(Settings)))
+        assert shown["TOKEN_SERVICE_URL"] == "http://token-service:8080"
+
     @pytest.mark.criterion("S4")
     def test_stand_in_the_example(self) -> None:
         assert "# Base URL of billing\nBILLING_URL=http://billing:9000\n" in example(Settings)

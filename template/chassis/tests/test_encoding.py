@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
@@ -62,6 +63,7 @@ class Account:
 
 
 Point = namedtuple("Point", "x y")
+Login = namedtuple("Login", "name password")
 
 
 class Str(str):
@@ -97,6 +99,8 @@ class Str(str):
         (deque([1]), [1]),
         (frozenset(), []),
         (Point(1, 2), [1, 2]),
+        (Login("bob", "hunter2"), ["bob", "***"]),
+        (urlsplit("postgresql://bob:hunter2@db/x"), "postgresql://***@db/x"),
         (OrderedDict(a=1), {"a": 1}),
         (
             {1: "a", None: "b", b"c": "c", (1, 2): "d"},

@@ -1,14 +1,22 @@
 """L7 and S2: secrets are recognised by their key and by their look, and nothing harmless is hidden."""
 
+import sys
 import time
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chassis.encoding import JsonWriter
 from chassis.redaction import MASK, MAX_TEXT, conceals, is_sensitive, redact, redact_text
 
 SECRET = "hunter2"
+
+
+class Credentials(NamedTuple):
+    user: str
+    password: str
 
 
 @pytest.mark.parametrize(
@@ -103,6 +111,31 @@ def test_whether_there_is_a_secret_and_how_many_may_be_seen() -> None:
     assert conceals("token", 4096)
     assert conceals("db_pass", 12345)
     assert conceals("tokens", [4096])
+
+
+@pytest.mark.parametrize(
+    "host", ["token-service", "session-store", "api-key-service.prod", "otp", "secret-store"]
+)
+def test_a_port_is_no_secret_of_its_host(host: str) -> None:
+    """S5: a dependency may be called like that, and its address is shown."""
+    for text in (f"http://{host}:8080", f"got http://{host}:8080/health?x=1 once"):
+        assert redact_text(text) == text
+    for text in (f"{host}:8080", f"http://{host}:8080a", f"http://{host}: 8080"):
+        assert "8080" not in redact_text(text)
+
+
+def test_redact_keeps_a_named_tuple() -> None:
+    redacted = redact("", Credentials("bob", SECRET))
+    assert redacted == Credentials("bob", MASK)
+
+
+def test_a_long_key_is_not_kept() -> None:
+    """L6: keys may come from what a client sent; a thousand of megabytes would fill the memory."""
+    key = "k" * 100_000 + "_password"
+    before = sys.getrefcount(key)
+    assert is_sensitive(key)
+    assert JsonWriter().members([(key, SECRET)]).endswith(':"***"')
+    assert sys.getrefcount(key) == before
 
 
 def test_redact_looks_by_key_at_any_depth() -> None:

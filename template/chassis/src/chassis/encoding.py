@@ -17,10 +17,11 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice, repeat
 from json.encoder import encode_basestring_ascii
 from math import isfinite
 from types import TracebackType
+from urllib.parse import ParseResult, SplitResult
 
 from chassis.redaction import MASK, MAX_TEXT, conceals, is_pair, is_sensitive, key_name, redact_text
 
@@ -62,11 +63,18 @@ def safe_text(value: object) -> str:
         return UNPRINTABLE
 
 
-@lru_cache(maxsize=1024)
 def _member_name(key: str) -> tuple[str, bool]:
-    """How a member of this name begins, and whether the name is as plain as almost all are; they come from code."""
+    """How a member of this name begins, and whether the name is as plain as almost all are."""
+    # Names come from code, but for those in what a client sent: a long one is not kept.
+    return (_kept_member_name if len(key) <= MAX_NAME else _made_member_name)(key)
+
+
+def _made_member_name(key: str) -> tuple[str, bool]:
     quoted = quote(redact_text(key), MAX_NAME)
     return f",{quoted}:", quoted == f'"{key}"' and not is_sensitive(key)
+
+
+_kept_member_name = lru_cache(maxsize=1024)(_made_member_name)
 
 
 class JsonWriter:
@@ -146,6 +154,10 @@ class JsonWriter:
             if dataclasses.is_dataclass(value):
                 shown = [field.name for field in dataclasses.fields(value) if field.repr]
                 return self.mapping((name, getattr(value, name, UNPRINTABLE)) for name in shown)
+            if isinstance(value, SplitResult | ParseResult):
+                return self.text(value.geturl())
+            if isinstance(value, tuple) and (names := getattr(value, "_fields", ())):
+                return self._array(value, names)
             if is_pair(value):
                 return f'[{quote(key_name(value[0]), MAX_NAME)},"{MASK}"]'  # type: ignore[index]
             if isinstance(value, list | tuple | set | frozenset | deque):
@@ -192,10 +204,11 @@ class JsonWriter:
             return "".join([name + encoded for name, encoded in unique.items()])
         return "".join(parts)
 
-    def _array(self, items: Iterable[object]) -> str:
+    def _array(self, items: Iterable[object], names: Iterable[str] = ()) -> str:
+        """Values as a JSON array; those of a named tuple know by which names."""
         members: list[str] = []
-        for item in items:
-            members.append(self.field("", item))
+        for name, item in zip(chain(names, repeat("")), items, strict=False):
+            members.append(self.field(name, item))
             self._left -= _LONGEST_NUMBER
             if self._left <= 0:
                 members.append(_MARKED)

@@ -71,6 +71,8 @@ _PLAIN = frozenset({"none", "null", "true", "false"})
 _URL_CREDENTIALS = re.compile(
     r"""://(?:[^\s/"]*|[^\s:/@"]{0,256}+:(?!\d{1,5}[/?#])[^\s@"]{1,256})@"""
 )
+_HOST = re.compile(r"://[\w.\-]{0,253}\Z", re.ASCII)
+_PORT = re.compile(r"\d{1,5}(?!\w)", re.ASCII)
 _BEARER = re.compile(r"\b(bearer\s{1,8}+)[\w.~+/\-]++=*+", re.IGNORECASE | re.ASCII)
 # `Basic` is also an English word: what follows has to look like base64.
 _BASIC = re.compile(r"\b(basic\s{1,8}+)(?=[a-z]*[^a-z\s])[\w+/]{4,}+=*+", re.IGNORECASE | re.ASCII)
@@ -80,10 +82,14 @@ _PRIVATE_KEY = re.compile(
 )
 
 
-@lru_cache(maxsize=1024)
 def is_sensitive(key: str) -> bool:
     """Whether a key, by its name alone, holds a secret; `-`, `_`, `.` and camelCase are equal."""
-    name = _HUMP.sub("_", key[-_MAX_KEY:]).lower()
+    return _is_sensitive(key[-_MAX_KEY:])
+
+
+@lru_cache(maxsize=1024)
+def _is_sensitive(key: str) -> bool:
+    name = _HUMP.sub("_", key).lower()
     return _SENSITIVE_KEY.search(name) is not None and _DESCRIBES_A_SECRET.search(name) is None
 
 
@@ -163,6 +169,9 @@ def _redact(key: str, value: object, depth: int) -> object:
         return redact_text(value.decode("latin-1")).encode("latin-1")
     if isinstance(value, Mapping):
         return {k: _redact(key_name(k), v, depth - 1) for k, v in islice(value.items(), _MAX_ITEMS)}
+    if isinstance(value, tuple) and (names := getattr(value, "_fields", ())):
+        pairs = zip(names, value, strict=False)
+        return type(value)._make(_redact(name, item, depth - 1) for name, item in pairs)  # type: ignore[attr-defined]  # a named tuple's
     if is_pair(value):
         return type(value)([value[0], MASK])  # type: ignore[index,call-arg]
     for kind in (list, tuple, set, frozenset):
@@ -184,13 +193,22 @@ def _mask_pairs(text: str) -> str:
     parts: list[str] = []
     done = 0
     for match in _KEY_AND_SEPARATOR.finditer(text):
-        if match.start() < done or not is_sensitive(match["key"]):
+        if match.start() < done or not is_sensitive(match["key"]) or _is_host(text, match):
             continue
         masked, end = _masked_value(text, match)
         if masked:
             parts += text[done : match.end()], masked
             done = end
     return "".join((*parts, text[done:]))
+
+
+def _is_host(text: str, match: re.Match[str]) -> bool:
+    """Whether this is `://token-service:8080`: a host, with its port behind it."""
+    is_direct = match.end() == match.end("key") + 1 and match["sign"] == ":"
+    before = max(0, match.start() - 256)
+    return bool(
+        is_direct and _PORT.match(text, match.end()) and _HOST.search(text, before, match.start())
+    )
 
 
 def _masked_value(text: str, match: re.Match[str]) -> tuple[str, int]:
