@@ -52,6 +52,28 @@ async def test_an_application_span_records_without_secrets(
 
 
 @pytest.mark.criterion("T7")
+async def test_as_a_decorator_it_spans_a_coroutine(
+    make_app: MakeApp, connect: Connect, record_spans: RecordSpans
+) -> None:
+    app = make_app()
+
+    @tracer.start_as_current_span("work")
+    async def work() -> None:
+        with tracer.start_as_current_span("part"):
+            raise RuntimeError("broken")
+
+    app.get("/working")(work)
+    spans = record_spans(app)
+    async with connect(app) as client:
+        await client.get("/working")
+    part, whole, _ = spans.get_finished_spans()
+    assert (part.name, whole.name) == ("part", "work")
+    assert part.parent is not None and whole.context is not None
+    assert part.parent.span_id == whole.context.span_id
+    assert whole.status.status_code is StatusCode.ERROR
+
+
+@pytest.mark.criterion("T7")
 @pytest.mark.criterion("D3")
 async def test_application_spans_go_to_their_own_application(
     make_app: MakeApp, connect: Connect, record_spans: RecordSpans

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from chassis import service
 from chassis.tracing import Tracing
@@ -35,6 +36,39 @@ def test_the_standard_variables_go_before_ours(
     tracing = Tracing(service.read(), settings)
     attributes = tracing._sdk.resource.attributes  # type: ignore[union-attr]
     assert (attributes["service.name"], attributes["k8s.pod.name"]) == (name, "p 1")
+
+
+class Exporter(InMemorySpanExporter):
+    """Notes what it is made with."""
+
+    made: dict[str, Any]
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        Exporter.made = options
+
+
+@pytest.mark.criterion("T2")
+@pytest.mark.parametrize(
+    ("for_traces", "headers"),
+    [(None, {"x-team": "a b", "authorization": "Bearer c"}), ("x=y", None)],
+)
+async def test_headers_for_the_collector_are_as_grpc_takes_them(
+    make_settings: MakeSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    for_traces: str | None,
+    headers: dict[str, str] | None,
+) -> None:
+    """Names in lower case; those for traces alone go first, and the exporter reads them itself."""
+    monkeypatch.setattr("chassis.otlp.SpanExporter", Exporter)
+    if for_traces:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", for_traces)
+    given = "X-Team=a%20b, Authorization=Bearer%20c"
+    settings = make_settings(
+        otel_exporter_otlp_endpoint="http://127.0.0.1:1", otel_exporter_otlp_headers=given
+    )
+    await Tracing(service.read(), settings).shutdown()
+    assert Exporter.made["headers"] == headers
 
 
 class Recorder(SpanProcessor):

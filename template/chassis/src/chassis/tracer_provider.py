@@ -5,7 +5,6 @@ once and delegates to what the current context says.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Final, Protocol, runtime_checkable
 
 from opentelemetry import context as otel_context
@@ -22,6 +21,7 @@ from opentelemetry.trace import (
     TracerProvider,
 )
 from opentelemetry.util import types
+from opentelemetry.util._decorator import _agnosticcontextmanager
 
 from chassis.errors import record_exception as record_redacted
 
@@ -89,8 +89,9 @@ class _CurrentTracer(Tracer):
             set_status_on_exception,
         )
 
-    @contextmanager
-    def start_as_current_span(  # type: ignore[override]  # the API's decorator is private
+    # The API's own: as a decorator of a coroutine function it spans the coroutine, not the making of it.
+    @_agnosticcontextmanager
+    def start_as_current_span(
         self,
         name: str,
         context: Context | None = None,

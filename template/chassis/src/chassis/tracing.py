@@ -169,7 +169,12 @@ class Tracing:
         from chassis.otlp import SpanExporter
 
         secret = settings.otel_exporter_otlp_headers
-        headers = None if secret is None else _pairs(secret.get_secret_value())
+        headers = None
+        # Those for traces alone go first; the exporter reads them itself.
+        if secret is not None and "OTEL_EXPORTER_OTLP_TRACES_HEADERS" not in os.environ:
+            pairs = _pairs(secret.get_secret_value())
+            # gRPC refuses names in any other case, and says so to nobody.
+            headers = {unquote(name).lower(): value for name, value in pairs.items()}
         exporter = SpanExporter(
             endpoint=endpoint, insecure=endpoint.startswith("http://"), headers=headers
         )
