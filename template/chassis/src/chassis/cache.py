@@ -46,6 +46,11 @@ def _redis_url(value: SecretStr | None) -> SecretStr | None:
     place = parts.path if parts.scheme == "unix" else parts.hostname
     if parts.scheme not in SCHEMES or not place:
         raise ValueError(problem)
+    # As late as this, since only who has a server pays for its client.
+    from chassis.cache_redis import accepts
+
+    if not accepts(value.get_secret_value()):
+        raise ValueError(f"{problem}, and its options must be those of redis-py")
     return value
 
 
@@ -133,9 +138,14 @@ class Cache:
             self._count("set", "hit")
 
     async def delete(self, *keys: str) -> None:
-        """Forget `keys`, if possible; what cannot be deleted ends with its lifetime."""
+        """Forget `keys`, if possible; what cannot be deleted ends with its lifetime.
+
+        Tried during the pause after a failure, too: who is left with the old value is every replica.
+        """
         prefixed = [self._prefix + key for key in keys]
-        deleted, _ = await self._attempt("delete", lambda: self._backend.delete(*prefixed))
+        deleted, _ = await self._attempt(
+            "delete", lambda: self._backend.delete(*prefixed), in_pause=True
+        )
         if deleted:
             self._count("delete", "hit")
 
@@ -150,11 +160,11 @@ class Cache:
         await self._backend.aclose()
 
     async def _attempt(
-        self, operation: str, call: Callable[[], Awaitable[T]]
+        self, operation: str, call: Callable[[], Awaitable[T]], *, in_pause: bool = False
     ) -> tuple[bool, T | None]:
         probing = self._down
         if probing:
-            if self._clock() < self._retry_at:
+            if self._clock() < self._retry_at and not in_pause:
                 self._count(operation, "error")
                 return False, None
             # This call is the probe; the others go on leaving the server alone until it is back.

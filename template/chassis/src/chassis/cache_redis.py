@@ -18,23 +18,37 @@ MAX_CONNECTIONS = 16
 """Each has one command under way for a fraction of a millisecond: more would only make a cold start slower."""
 
 
+def accepts(url: str) -> bool:
+    """Whether the client could connect by this URL; unknown options show only when a connection is made."""
+    try:
+        _pool(url).make_connection()  # type: ignore[no-untyped-call]  # untyped in redis-py
+    except Exception:
+        # Whatever its option meets first: a TypeError, ValueError, AttributeError or RedisError.
+        return False
+    return True
+
+
+def _pool(url: str) -> BlockingConnectionPool:
+    return BlockingConnectionPool.from_url(
+        url,
+        max_connections=MAX_CONNECTIONS,
+        timeout=CONNECTION_TIMEOUT,
+        socket_timeout=SOCKET_TIMEOUT,
+        socket_connect_timeout=SOCKET_TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+        # The short handshake: nothing of RESP3 is used, and connecting costs a third.
+        protocol=2,
+        driver_info=None,
+    )
+
+
 class RedisBackend:
     """Redis, asked once and briefly: retries are off, since a miss is cheaper than a second try."""
 
     troubles: tuple[type[Exception], ...] = (RedisError,)
 
     def __init__(self, url: str, tracing: Tracing) -> None:
-        self._pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=MAX_CONNECTIONS,
-            timeout=CONNECTION_TIMEOUT,
-            socket_timeout=SOCKET_TIMEOUT,
-            socket_connect_timeout=SOCKET_TIMEOUT,
-            retry=Retry(NoBackoff(), 0),
-            # The short handshake: nothing of RESP3 is used, and connecting costs a third.
-            protocol=2,
-            driver_info=None,
-        )
+        self._pool = _pool(url)
         self._client = Redis(connection_pool=self._pool)
         # This client only, and the spans show the command but no keys or values (T4).
         RedisInstrumentor.instrument_client(self._client, tracer_provider=tracing.provider)
