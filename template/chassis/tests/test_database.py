@@ -27,6 +27,7 @@ from chassis.tracing import Tracing
 TABLES = (
     "CREATE TABLE parents (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
     "CREATE TABLE children (parent INTEGER REFERENCES parents DEFERRABLE INITIALLY DEFERRED)",
+    "CREATE TABLE places (x INTEGER, y INTEGER, UNIQUE (x, y))",
 )
 
 
@@ -103,6 +104,9 @@ async def test_unique_violations_have_the_name_that_postgresql_gives(database: D
     with pytest.raises(IntegrityError) as taken:
         await execute(database, *2 * ["INSERT INTO parents (name) VALUES ('a')"])
     assert unique_violation(taken.value) == "parents_name_key"
+    with pytest.raises(IntegrityError) as occupied:
+        await execute(database, *2 * ["INSERT INTO places VALUES (1, 2)"])
+    assert unique_violation(occupied.value) == "places_x_y_key"
     with pytest.raises(IntegrityError) as missing:
         await execute(database, "INSERT INTO parents VALUES (1, NULL)")
     assert unique_violation(missing.value) is None

@@ -12,6 +12,7 @@ from alembic.util import CommandError
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from chassis import database as module
 from chassis.configuration import load
 from chassis.database import Database, DatabaseSettings, migrate, migration_connection
 from chassis.errors import ServiceUnavailable
@@ -122,13 +123,20 @@ async def test_a_database_that_is_away_is_told_without_its_address(
 
 @pytest.mark.skipif("TEST_DATABASE_URL" not in os.environ, reason="needs TEST_DATABASE_URL")
 async def test_replicas_wait_for_each_other(
-    settings: DatabaseSettings, scripts: Path, table: str
+    settings: DatabaseSettings, scripts: Path, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with migration_connection(settings):
+    """Without a statement that waits: CREATE INDEX CONCURRENTLY of the one that has the lock waits for all of them."""
+    monkeypatch.setattr(module, "MIGRATION_POLL", 0.01)
+    async with migration_connection(settings) as first:
+        await first.execution_options(isolation_level="AUTOCOMMIT")
+        await first.execute(text(f"CREATE TABLE {table}_indexed (a INT)"))
         other = asyncio.create_task(asyncio.to_thread(migrate, settings, scripts))
-        waiting = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        asking = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_try_advisory_lock%'"
         async with asyncio.timeout(10):
-            while not await rows(settings, waiting):  # noqa: ASYNC110  # a server sends no event
+            while not await rows(settings, asking):  # noqa: ASYNC110  # a server sends no event
                 await asyncio.sleep(0)
+        await first.execute(text(f"CREATE INDEX CONCURRENTLY ON {table}_indexed (a)"))
+        assert not other.done()
+        await first.execute(text(f"DROP TABLE {table}_indexed"))
     await other
     assert await rows(settings, f"SELECT version_num FROM {table}_versions") == ["1"]  # noqa: S608

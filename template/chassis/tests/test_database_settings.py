@@ -41,6 +41,7 @@ def test_the_ways_to_write_a_postgresql_url_mean_the_same(given: str) -> None:
         "hunter2",
         "mysql://user:hunter2@db/name",
         "postgresql://user:hunter2@db:port/name",
+        "postgresql+asyncpg://user:hunter2@db/name?ssl=require",
         "sqlite+aiosqlite://",
         "sqlite+aiosqlite:///:memory:",
         "sqlite:///hunter2.db",

@@ -35,6 +35,9 @@ RECYCLE_SECONDS = 300
 MIGRATION_LOCK = 0x6368617373697300
 """Key of the advisory lock; any number that every replica agrees on."""
 
+MIGRATION_POLL = 0.5
+"""Seconds after which a replica asks again whether it is its turn."""
+
 TEMPORARY_SQLSTATES = ("08", "40", "53", "57P")
 """Connection, deadlock and serialisation, out of resources, shutting down: another try may succeed."""
 
@@ -54,6 +57,9 @@ def _database_url(value: SecretStr | None, info: ValidationInfo) -> SecretStr | 
     except (exc.ArgumentError, ValueError):
         raise ValueError(problem) from None
     if url.drivername in SCHEMES:
+        if "ssl" in url.query:
+            # SQLAlchemy's spelling, which asyncpg would hand to the server as a setting of that name.
+            raise ValueError(f"{problem}?sslmode=require: TLS is asked for by sslmode, not by ssl")
         url = url.set(drivername=ASYNCPG)
         return SecretStr(url.render_as_string(hide_password=False))
     if is_deployed(info):
@@ -170,13 +176,15 @@ class Database:
 def unique_violation(error: exc.IntegrityError) -> str | None:
     """Return the name of the unique constraint that `error` is about, or `None` when it is about something else.
 
-    SQLite tells `table.column` instead of a name. Spelt the way PostgreSQL names constraints by default
-    (`<table>_<column>_key`), both give the same answer.
+    SQLite tells `table.one, table.other` instead of a name. Spelt the way PostgreSQL names unique constraints by
+    default (`<table>_<one>_<other>_key`), both give the same answer; for a primary key they do not.
     """
     cause: Any = error.orig
     if isinstance(cause, sqlite3.IntegrityError):
-        kind, _, column = str(cause).partition(" constraint failed: ")
-        return f"{column.replace('.', '_')}_key" if kind == "UNIQUE" else None
+        kind, _, places = str(cause).partition(" constraint failed: ")
+        table, _, _ = places.partition(".")
+        columns = [place.partition(".")[2] for place in places.split(", ")]
+        return "_".join((table, *columns, "key")) if kind == "UNIQUE" else None
     if _sqlstate(error) != asyncpg.UniqueViolationError.sqlstate:
         return None
     return getattr(error.driver_exception, "constraint_name", None)
@@ -214,11 +222,8 @@ async def migration_connection(settings: DatabaseSettings) -> AsyncIterator[Asyn
     except (OSError, exc.SQLAlchemyError) as error:
         raise _unavailable() from error
     try:
-        # The lock belongs to the session, not to a transaction: migrations may commit in between. It ends with the
-        # connection, also when the process is killed.
         if engine.dialect.name == "postgresql":
-            await connection.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK})"))
-            await connection.commit()
+            await _take_turn(connection)
         yield connection
         await connection.commit()
     except exc.DBAPIError as error:
@@ -227,6 +232,17 @@ async def migration_connection(settings: DatabaseSettings) -> AsyncIterator[Asyn
         raise
     finally:
         await connection.close()
+
+
+async def _take_turn(connection: AsyncConnection) -> None:
+    # The lock belongs to the session, not to a transaction: migrations may commit in between. It ends with the
+    # connection, also when the process is killed. Asked for again and again instead of waited for: a waiting statement
+    # has a snapshot, and CREATE INDEX CONCURRENTLY of the replica that has the lock waits for the end of all of them.
+    take = text(f"SELECT pg_try_advisory_lock({MIGRATION_LOCK})")
+    while not await connection.scalar(take):
+        await connection.commit()
+        await asyncio.sleep(MIGRATION_POLL)
+    await connection.commit()
 
 
 def _url(settings: DatabaseSettings) -> URL:
