@@ -206,6 +206,13 @@ class TestLists:
         assert settings.readiness_critical == {"database", "cache"}
         assert settings.trusted_proxies == ("10.0.0.0/8", "::1")
 
+    def test_a_network_is_its_first_address_as_the_server_wants_it(
+        self, read: FromEnvironment
+    ) -> None:
+        settings = read(TRUSTED_PROXIES="10.1.2.3/8,10.9.9.9")
+
+        assert settings.trusted_proxies == ("10.0.0.0/8", "10.9.9.9")
+
     def test_no_check_is_critical_when_the_list_says_so(self, read: FromEnvironment) -> None:
         assert read(READINESS_CRITICAL="[]").readiness_critical == frozenset()
 

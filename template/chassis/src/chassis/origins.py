@@ -9,9 +9,10 @@ import re
 DEFAULT_PORTS = {"http": 80, "https": 443}
 EXAMPLE = "https://app.example.com"
 
+_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _ORIGIN = re.compile(
     r"(?P<scheme>https?)://"
-    r"(?P<host>\[(?P<ipv6>[0-9a-f:.]+)\]|[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?)"
+    rf"(?P<host>\[(?P<ipv6>[0-9a-f:.]+)\]|{_LABEL}(\.{_LABEL})*)"
     r"(:(?P<port>[0-9]{1,5}))?"
 )
 _LOOPBACK = re.compile(r"localhost|.*\.localhost|127\.[0-9.]+|\[::1\]|0\.0\.0\.0")
@@ -31,8 +32,8 @@ def normalise(origin: str, *, deployed: bool) -> str:
     if lowered == "*":
         raise ValueError(f"'*' would trust every site; list the origins, for example {EXAMPLE}")
     parts = _ORIGIN.fullmatch(lowered)
-    port = int(parts["port"] or 0) if parts else 0
-    if not parts or port > 65535 or not _is_ipv6(parts["ipv6"]):
+    port = int(parts["port"]) if parts and parts["port"] else None
+    if not parts or port == 0 or (port or 0) > 65535 or not _is_ipv6(parts["ipv6"]):
         raise ValueError(
             "an origin is scheme, host and optional port, without path or trailing slash, "
             f"for example {EXAMPLE}"

@@ -237,12 +237,18 @@ class ChassisSettings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for network in value:
-            try:
-                ipaddress.ip_network(network, strict=False)
-            except ValueError:
-                raise ValueError("must be addresses or networks such as 10.0.0.0/8") from None
-        return value
+        try:
+            # uvicorn trusts nobody of a network whose address is not its first: 10.1.2.3/8.
+            return tuple(
+                str(
+                    ipaddress.ip_network(place, strict=False)
+                    if "/" in place
+                    else ipaddress.ip_address(place)
+                )
+                for place in value
+            )
+        except ValueError:
+            raise ValueError("must be addresses or networks such as 10.0.0.0/8") from None
 
 
 def _default_origins(environment: Environment | None) -> tuple[str, ...]:
