@@ -194,6 +194,7 @@ async def test_the_gauge_turns_half_open_without_any_caller(
     def note(delay: float, callback: Callable[..., object], *args: Any, **kw: Any) -> object:
         if delay >= 60:
             due.append((delay, callback))
+            assert not kw["context"], "the line would have the ids of the request that failed"
         return call_later(delay, callback, *args, **kw)
 
     async with opened(auth, clock, breaker_recovery_timeout=60) as (dependencies, metrics):

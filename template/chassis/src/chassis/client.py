@@ -9,6 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextvars import Context
 from typing import Any, Final, Self
 
 from aiohttp import ClientSession
@@ -283,7 +284,10 @@ def _breaker(
         set_gauge(state.value)
         if state is State.OPEN:
             # Without a caller nobody would look, and the gauge would show an outage for ever.
-            asyncio.get_running_loop().call_later(recovery_timeout + 0.01, lambda: breaker.state)
+            # In a context of its own: the request that failed has ended by then, and its ids are not this line's.
+            asyncio.get_running_loop().call_later(
+                recovery_timeout + 0.01, lambda: breaker.state, context=Context()
+            )
 
     breaker = CircuitBreaker(
         name,
