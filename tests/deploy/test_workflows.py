@@ -22,6 +22,11 @@ GITHUB: list[Answers] = [
     {"ci": "github", "database": "none"},
 ]
 GITLAB: list[Answers] = [{"ci": "gitlab"}, {**BARE, "ci": "gitlab", "python_version": "3.14"}]
+# No job may be called like these, says GitLab's reference of the file; `image` was one.
+KEYWORDS = {
+    *("image", "services", "stages", "types", "before_script", "after_script", "variables"),
+    *("cache", "include", "true", "false", "nil", "pages"),
+}
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 TEST_SERVERS = {"database": "TEST_DATABASE_URL", "cache": "TEST_REDIS_URL"}
 
@@ -131,9 +136,10 @@ def test_python_is_the_answer(rendered: Rendered) -> None:
 def test_gitlab_pipeline_is_sound(pipeline: dict[str, Any]) -> None:
     """Every job has a script and says when it runs; only updates run on a schedule."""
     known = {"workflow", "default"}
+    assert not pipeline.keys() & KEYWORDS
     found = {k: v for k, v in pipeline.items() if k not in known and not k.startswith(".")}
     scheduled = {"updates", "propose"}
-    assert found.keys() == scheduled | {"check", "test", "manifests", "alert-rules", "image"}
+    assert found.keys() == scheduled | {"check", "test", "manifests", "alert-rules", "container"}
     for name, job in found.items():
         assert job["script"] and all(isinstance(line, str) for line in job["script"]), name
         assert ("!=" in job["rules"][0]["if"]) == (name not in scheduled)
@@ -162,7 +168,9 @@ def test_gitlab_proposes_what_passed(
     git(tmp_path, "clone", "--quiet", "--bare", str(checkout), str(origin))
     git(origin, "config", "receive.advertisePushOptions", "true")
     programs.mkdir()
-    (programs / "make").write_text('#!/bin/sh\n[ "$1" = lock ] && echo "$*" > requirements.lock\n')
+    (programs / "make").write_text(
+        '#!/bin/sh\ncase $1 in lock) echo "$*" > requirements.lock;; update) exit 1;; esac\n'
+    )
     (programs / "make").chmod(0o755)
     given = {
         **{"PATH": f"{programs}:{os.environ['PATH']}", "CI_SERVER_HOST": "gitlab.example.com"},
