@@ -115,7 +115,8 @@ def drift(work: Path, _options: list[str]) -> int:
 
 def update(work: Path, options: list[str]) -> int:
     """Bring the template's files forward, renew what follows from them, and run the tests."""
-    if changes := git("status", "--porcelain"):
+    # Whatever the user's git shows: an update that fails removes what is new.
+    if changes := git("status", "--porcelain", "--untracked-files=normal"):
         raise Problem(f"Commit or stash these first; an update needs a clean tree:\n{changes}")
     old = render(work / "old", recorded("_commit"))
     new = render(work / "new", None, options)
