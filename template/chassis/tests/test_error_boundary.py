@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from chassis import NATIVE_TELEMETRY_OFF
+from chassis import NATIVE_TELEMETRY_OFF, service
 from chassis.errors import ErrorResponse, ResponseAborted, phrase
 from chassis.logging import JsonFormatter
 
@@ -114,6 +114,20 @@ class TestFailures:
 
         standard(await client.get("/lost"), 500)
         assert log()[0]["exception"]["type"] == "asyncio.exceptions.CancelledError"
+
+    @pytest.mark.criterion("E1", "M5")
+    @pytest.mark.parametrize("error", [SystemExit("boom"), BaseExceptionGroup("g", [SystemExit()])])
+    async def test_what_is_no_exception_is_one(
+        self, app: FastAPI, client: httpx2.AsyncClient, error: BaseException
+    ) -> None:
+        @app.get("/exit")
+        async def leave() -> None:
+            raise error
+
+        standard(await client.get("/exit"), 500)
+        count = app.state.chassis.metrics.registry.get_sample_value
+        labels = {"service": service.read().name, "method": "GET", "path": "/exit", "status": "500"}
+        assert count("http_requests_total", labels) == 1
 
     async def test_one_that_cannot_be_printed_is_one(
         self,

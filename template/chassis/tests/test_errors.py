@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from chassis.errors import AppError, ErrorResponse, ServiceUnavailable, phrase
 
@@ -202,6 +202,25 @@ class TestValidation:
         assert errors[0]["msg"] == "Value error, *** is too weak"
         assert SECRET not in response.text
 
+    async def test_no_part_of_an_object_is_echoed(
+        self, app: FastAPI, connect: Connect, client: httpx2.AsyncClient
+    ) -> None:
+        class Pair(BaseModel):
+            one: str
+            other: int
+
+            @model_validator(mode="before")
+            @classmethod
+            def _refuse(cls, value: Any) -> Any:
+                raise ValueError(f"{value['one']} and {value['other']} do not match: {value}")
+
+        @app.post("/pairs")
+        async def pair(pair: Pair) -> None: ...
+
+        response = await client.post("/pairs", json={"one": SECRET, "other": 123456})
+        assert response.status_code == 422
+        assert SECRET not in response.text and "123456" not in response.text
+
     async def test_a_tag_is_input_too(self, client: httpx2.AsyncClient) -> None:
         response = await client.post("/owners", json={"pet": {"kind": SECRET}})
 
@@ -234,6 +253,11 @@ class TestDomainErrors:
         assert body["message"] == "It is taken"
         assert body["details"] == {"code": "taken", "by": 7}
         assert response.headers["x-by"] == "7"
+
+    async def test_say_it_once(self, app: FastAPI, client: httpx2.AsyncClient) -> None:
+        app.get("/later")(raising(HTTPException(503, headers={"retry-after": "7"})))
+        response = await client.get("/later")
+        assert response.headers.get_list("retry-after") == ["7"]
 
     async def test_say_when_to_try_again(self, client: httpx2.AsyncClient) -> None:
         response = await client.get("/busy")

@@ -1,6 +1,7 @@
 """E8 and REQUEST_TIMEOUT: what one request may take."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import FastAPI, Request
-from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from fastapi.responses import Response, StreamingResponse
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.types import Message, Receive, Scope, Send
 
 from chassis import limits
 from chassis.errors import phrase
@@ -121,6 +124,32 @@ class TestBodyLimit:
         assert upload.taken <= 1
 
 
+@pytest.mark.criterion("E8")
+@pytest.mark.parametrize("reads", [False, True])
+async def test_a_large_body_is_413_through_the_teams_own_middleware(
+    make_app: MakeApp, connect: Connect, caplog: pytest.LogCaptureFixture, reads: bool
+) -> None:
+    """Starlette's base class wraps the exception, and whoever reads there is outside of FastAPI's handlers."""
+    app = make_app(max_body_bytes=100)
+
+    @app.post("/json")
+    async def as_json(body: dict[str, str]) -> int:
+        return len(body)
+
+    async def middleware(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        if reads:
+            await request.body()
+        return await call_next(request)
+
+    # Inside of the limits, as all middleware of a service that adopts the chassis.
+    app.user_middleware.append(Middleware(BaseHTTPMiddleware, dispatch=middleware))
+    async with connect(app) as client:
+        client.headers["Origin"] = ORIGIN
+        for body in (b"x" * 101, Upload(20)):
+            standard(await client.post("/json", content=body), 413)
+    assert "unhandled_exception" not in caplog.messages
+
+
 @pytest.mark.criterion("E1", "C4")
 class TestTimeout:
     @pytest.fixture
@@ -150,6 +179,38 @@ class TestTimeout:
         assert standard(response, 503)["message"] == "The request took too long"
         assert response.headers["retry-after"] == "1"
         assert cancelled.is_set()
+
+    async def test_leaves_a_thread_its_place(self, app: FastAPI) -> None:
+        """A thread cannot be stopped: given to the next request, its place would be taken by one more."""
+        gate, begun = threading.Event(), []
+        answered: asyncio.Queue[int] = asyncio.Queue()
+
+        @app.get("/blocking")
+        def blocking() -> None:
+            begun.append(1)
+            gate.wait(10)
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answered.put_nowait(message["status"])
+
+        async def never() -> Message:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/blocking"}
+        scope |= {"headers": [], "query_string": b"", "scheme": "http", "http_version": "1.1"}
+        try:
+            requests = [asyncio.create_task(app({**scope}, never, send)) for _ in range(60)]
+            async with asyncio.timeout(5):
+                assert {await answered.get() for _ in requests} == {503}
+            assert len(begun) == 40, "the size of the pool"
+        finally:
+            gate.set()
+        async with asyncio.timeout(5):
+            await asyncio.gather(*requests)
+        assert len(begun) == 40, "who waited for a place in vain does not start later"
+        assert answered.empty()
 
     async def test_what_a_handler_makes_of_it_comes_too_late(
         self, app: FastAPI, client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture

@@ -4,13 +4,15 @@ import asyncio
 import json
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 from chassis import server as chassis_server
 from chassis.lifecycle import State
@@ -19,6 +21,22 @@ from chassis.server import DrainingServer, MetricsApp
 MakeApp = Callable[..., FastAPI]
 MakeSettings = Callable[..., Any]
 LIMIT = 10.0
+HANGING = """
+import os, signal, threading, time
+from chassis import server
+from chassis.configuration import load
+from chassis.settings import ChassisSettings
+from fastapi import FastAPI
+from chassis import NATIVE_TELEMETRY_OFF, install
+
+server.EXIT_SECONDS = 0.1
+settings = load(ChassisSettings, _env_file=None, host="127.0.0.1", port=0, drain_seconds=0)
+app = FastAPI(telemetry=NATIVE_TELEMETRY_OFF)
+install(app, settings)
+threading.Thread(target=time.sleep, args=(60,)).start()
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+raise SystemExit(server.serve(app, settings))
+"""
 
 
 class Running:
@@ -192,6 +210,53 @@ async def test_what_is_not_http_gets_the_standard_answer(
     logged = [record.message for record in filter(chassis_server._not_logged_yet, caplog.records)]
     assert logged.count("invalid_http_request") == 1
     assert "Invalid HTTP request received." not in logged
+
+
+@pytest.mark.criterion("L3")
+async def test_a_request_that_becomes_none_is_a_client_that_left(
+    make_app: MakeApp, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A second answer beside its own would have ids that nothing else has."""
+    app = make_app()
+    reading = asyncio.Event()
+
+    @app.post("/read")
+    async def read(request: Request) -> int:
+        chunks = request.stream()
+        await anext(chunks)
+        reading.set()
+        return len(await anext(chunks))
+
+    async with serve(app) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        head = "POST /read HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        writer.write(f"{head}1\r\nx\r\n".encode())
+        await asyncio.wait_for(reading.wait(), LIMIT)
+        writer.write(b"zz\r\n")
+        assert await reader.read() == b""
+        writer.close()
+    assert "invalid_http_request" not in caplog.messages
+
+
+@pytest.mark.criterion("M6")
+async def test_a_version_that_is_none_gets_the_text_format(
+    serve: Serve, client: httpx2.AsyncClient
+) -> None:
+    async with serve() as running:
+        accept = {"Accept": "application/openmetrics-text; version=abc"}
+        page = await client.get(f"http://127.0.0.1:{running.metrics_port}/metrics", headers=accept)
+    assert page.status_code == 200
+    assert page.headers["Content-Type"].startswith("text/plain")
+
+
+@pytest.mark.criterion("H4")
+def test_a_thread_that_hangs_does_not_hold_the_exit() -> None:
+    """Python waits for its threads, and so does the event loop for those of `to_thread`."""
+    finished = subprocess.run(
+        [sys.executable, "-c", HANGING], timeout=LIMIT, capture_output=True, text=True
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "threads_abandoned" in finished.stderr
 
 
 async def test_a_port_in_use_ends_the_start_and_frees_the_other(

@@ -269,3 +269,17 @@ async def test_with_tracing_disabled_nothing_is_recorded_or_flushed(
     async with connect(app) as client:
         await client.get("/working")
     assert spans.get_finished_spans() == ()
+
+
+@pytest.mark.criterion("S2", "T5")
+async def test_what_a_client_sent_is_shown_in_part_and_without_secrets(
+    app: FastAPI, connect: Connect, record_spans: RecordSpans
+) -> None:
+    """A span of megabytes would be refused by the collector, with all that are sent beside it."""
+    spans = record_spans(app)
+    async with connect(app) as client:
+        await client.get("/items/Bearer%20abcdef", headers={"User-Agent": "x" * 5000})
+    (span,) = spans.get_finished_spans()
+    assert span.attributes is not None
+    assert span.attributes["url.path"] == "/items/Bearer ***"
+    assert span.attributes["user_agent.original"] == "x" * 1024

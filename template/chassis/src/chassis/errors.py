@@ -8,7 +8,7 @@ everything else is an accident and answered with a fixed message.
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -82,6 +82,10 @@ class AppError(Exception):
         self.headers = dict(headers or {})
 
 
+class BodyTooLarge(HTTPException):
+    """Raised where the body is read, for `chassis.limits`, which answers; FastAPI makes a 400 of other classes."""
+
+
 class ServiceUnavailable(AppError):
     """503 with `Retry-After`.
 
@@ -115,8 +119,8 @@ def error_response(
     error = phrase(status)
     message = message or error
     headers = dict(headers or {})
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers.setdefault("Retry-After", "1")
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and "retry-after" not in map(str.lower, headers):
+        headers["Retry-After"] = "1"
     trace_id = f"{trace.get_current_span().get_span_context().trace_id:032x}"
     if _wants_problem_json(scope):
         media_type = PROBLEM_JSON.decode()
@@ -210,8 +214,13 @@ class _Answer:
         except ClientDisconnect:
             # Nobody is left to answer, and nothing here is wrong.
             return
-        except (Exception, asyncio.CancelledError) as error:
+        except (GeneratorExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            # Also sys.exit() and a panic of an extension: the server would answer these by itself.
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
+            if isinstance(error, BodyTooLarge) and not self.started:
                 raise
             logger.exception("unhandled_exception")
             record_exception(error)
@@ -284,14 +293,25 @@ def _violation(entry: Mapping[str, Any]) -> dict[str, Any]:
     location: Sequence[str | int] = entry["loc"]
     kind, message = entry["type"], entry["msg"]
     if kind in _REPEATS_INPUT:
-        sent = entry.get("ctx", {}).get("tag", entry.get("input"))
-        if isinstance(sent, str) and len(sent) >= _SHORTEST_MASKED:
-            message = message.replace(sent, MASK)
+        for text in _texts(entry.get("ctx", {}).get("tag", entry.get("input"))):
+            message = message.replace(text, MASK)
     return {
         "loc": [p[:_LONGEST_LOCATION] if isinstance(p, str) else p for p in location],
         "type": kind,
         "msg": message,
     }
+
+
+def _texts(sent: object) -> Iterator[str]:
+    """What was sent, as a message may repeat it: whole, and each value of a list or an object, longest first."""
+    values = [sent]
+    for value in values:
+        if isinstance(value, Mapping):
+            values += value.values()
+        elif isinstance(value, list | tuple | set):
+            values += value
+    shown = {text for value in values for text in (str(value), repr(value))}
+    return (t for t in sorted(shown, key=len, reverse=True) if len(t) >= _SHORTEST_MASKED)
 
 
 async def _on_app_error(request: Request, error: Exception) -> Response:

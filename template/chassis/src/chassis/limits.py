@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
+from typing import Any, Final
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chassis.errors import error_response
+from chassis.errors import BodyTooLarge, error_response
 from chassis.settings import ChassisSettings
 
+_TOO_LATE: Final = (503, "The request took too long")
+_IN_THREAD: Final = "run_sync_in_worker_thread"
 _deadline: ContextVar[float | None] = ContextVar("chassis_deadline", default=None)
 
 
@@ -51,7 +54,10 @@ class Limits:
             return
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.seconds
-        request = _Limited(self.max_bytes, self._waiting, scope, receive, send, deadline)
+        task = asyncio.current_task(loop)
+        if task is None:
+            raise RuntimeError("a request is served inside a task")
+        request = _Limited(self.max_bytes, self._waiting, scope, receive, send, deadline, task)
         token = _deadline.set(deadline)
         if self._timer is None or loop is not self._loop:
             self._start(deadline, loop)
@@ -68,10 +74,8 @@ class Limits:
         finally:
             self._waiting.pop(request, None)
             _deadline.reset(token)
-        if request.expired:
-            request.task.uncancel()
-            response = error_response(scope, 503, "The request took too long")
-            await response(scope, receive, send)
+        if request.refusal is not None:
+            await request.answered()
 
     def _start(self, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
         if loop is not self._loop:
@@ -95,7 +99,9 @@ class _Limited:
     """One request; its time ends by the rules of `asyncio.timeout`."""
 
     __slots__ = (
+        "_answer",
         "_cancelling",
+        "_context",
         "_max_bytes",
         "_receive",
         "_received",
@@ -103,7 +109,7 @@ class _Limited:
         "_send",
         "_waiting",
         "deadline",
-        "expired",
+        "refusal",
         "task",
     )
 
@@ -115,10 +121,8 @@ class _Limited:
         receive: Receive,
         send: Send,
         deadline: float,
+        task: asyncio.Task[Any],
     ) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a request is served inside a task")
         self._max_bytes = max_bytes
         self._waiting = waiting
         self._scope = scope
@@ -126,39 +130,78 @@ class _Limited:
         self._received = 0
         self._send = send
         self._cancelling = task.cancelling()
+        self._context = copy_context()
+        self._answer: asyncio.Task[None] | None = None
         self.task = task
         self.deadline = deadline
-        self.expired = False
+        self.refusal: tuple[int, str] | None = None
 
     async def limited_receive(self) -> Message:
         if self._received == 0 and _declared_length(self._scope) > self._max_bytes:
-            raise _too_large(self._max_bytes)
+            raise self._too_large()
         message = await self._receive()
         self._received += len(message.get("body", b""))
         if self._received > self._max_bytes:
-            raise _too_large(self._max_bytes)
+            raise self._too_large()
         return message
 
     def send_in_time(self, message: Message) -> Awaitable[None]:
-        if self.expired:
+        if self.refusal is not None:
             return _nothing()
         if message["type"] == "http.response.start":
             self._waiting.pop(self, None)
         return self._send(message)
 
     def expire(self) -> None:
-        self.expired = True
-        self.task.cancel()
+        self.refusal = _TOO_LATE
+        if _waits_for_thread(self.task):
+            # Cancelled, it would leave its place among the threads to the next one, and its thread would go on.
+            self._answer = asyncio.get_running_loop().create_task(
+                self._respond(*self.refusal), context=self._context
+            )
+        else:
+            self.task.cancel()
 
     def explains(self, error: BaseException) -> bool:
-        """Whether `error` comes of the end of the time, not of somebody else's cancellation as well."""
-        others = self.task.cancelling() - self.expired > self._cancelling
-        return self.expired and not (others and isinstance(error, asyncio.CancelledError))
+        """Whether `error` comes of the refusal, not of somebody else's cancellation as well."""
+        others = self.task.cancelling() - self._is_cancelled() > self._cancelling
+        refused = self.refusal is not None
+        return refused and not (others and isinstance(error, asyncio.CancelledError))
+
+    async def answered(self) -> None:
+        """Send the refusal, unless that is done already."""
+        if self._is_cancelled():
+            self.task.uncancel()
+        if self._answer is not None:
+            await self._answer
+        elif self.refusal is not None:
+            await self._respond(*self.refusal)
+
+    def _is_cancelled(self) -> bool:
+        return self.refusal is _TOO_LATE and self._answer is None
+
+    async def _respond(self, status: int, message: str) -> None:
+        response = error_response(self._scope, status, message)
+        await response(self._scope, self._receive, self._send)
+
+    def _too_large(self) -> BodyTooLarge:
+        refusal = (413, f"The request body is larger than {self._max_bytes} bytes")
+        if self in self._waiting:
+            # Nothing is sent yet. Whatever the application makes of the exception comes too late.
+            self.refusal = refusal
+        return BodyTooLarge(*refusal)
 
 
-def _too_large(max_bytes: int) -> HTTPException:
-    # FastAPI's own class: whatever else `receive` raises becomes a 400 there.
-    return HTTPException(413, f"The request body is larger than {max_bytes} bytes")
+def _waits_for_thread(task: asyncio.Task[Any]) -> bool:
+    """Whether a thread of `run_in_threadpool` works for `task`: a handler that is no coroutine function."""
+    innermost: Any = task.get_coro()
+    while (awaited := getattr(innermost, "cr_await", None)) is not None and hasattr(
+        awaited, "cr_code"
+    ):
+        innermost = awaited
+    return getattr(innermost, "cr_code", None) is not None and (
+        innermost.cr_code.co_name == _IN_THREAD
+    )
 
 
 async def _nothing() -> None:

@@ -4,10 +4,12 @@ Pure ASGI. This runs on every request, so it does nothing twice: metric children
 attributes are built only for sampled spans, headers are looked at once.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fastapi import FastAPI
 from opentelemetry import context as otel_context
@@ -18,6 +20,7 @@ from chassis import access, routes
 from chassis.health import PROBES
 from chassis.lifecycle import Lifecycle
 from chassis.metrics import Metrics
+from chassis.redaction import redact_text
 from chassis.server_span import ServerSpan
 from chassis.tracing import Tracing
 
@@ -27,6 +30,8 @@ METHODS = frozenset(
 )
 OTHER_METHOD = "_OTHER"
 CLIENT_CLOSED_REQUEST = 499
+# Collectors refuse a message over 4 MiB, and with it the spans of 511 others.
+_LONGEST = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,9 @@ class Observer:
         token = otel_context.attach(request.context)
         try:
             await self.app(scope, request.observed_receive, request.observed_send)
-        except Exception:
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
             request.status = 500
             raise
         finally:
@@ -182,21 +189,31 @@ class _Observation:
             "http.request.method": self.method,
             "http.response.status_code": self.status,
             "network.protocol.version": scope["http_version"],
-            "url.path": scope["path"],
+            "url.path": _shown(scope["path"]),
             "url.scheme": scope["scheme"],
         }
         if self.method == OTHER_METHOD:
-            attributes["http.request.method_original"] = scope["method"]
+            attributes["http.request.method_original"] = _shown(scope["method"])
         if route != routes.UNMATCHED:
             attributes["http.route"] = route
             name = f"{name} {route}"
         if server := scope.get("server"):
             attributes["server.address"], attributes["server.port"] = server
         if client := scope.get("client"):
-            attributes["client.address"] = client[0]
+            attributes["client.address"] = client[0][:_LONGEST]
         if agent := self.headers.get(b"user-agent"):
-            attributes["user_agent.original"] = agent.decode("latin-1")
+            attributes["user_agent.original"] = _agent(agent[:_LONGEST])
         failed = self.status >= 500
         if failed:
             attributes["error.type"] = str(self.status)
         span.finish(name, attributes, failed)
+
+
+def _shown(sent: str) -> str:
+    return redact_text(sent if len(sent) <= _LONGEST else sent[:_LONGEST])
+
+
+# Callers come back.
+@lru_cache(maxsize=1024)
+def _agent(sent: bytes) -> str:
+    return redact_text(sent.decode("latin-1"))

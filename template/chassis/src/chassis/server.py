@@ -2,15 +2,20 @@
 
 import asyncio
 import logging
+import os
 import random
 import signal
 import socket
+import threading
+import time
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -23,7 +28,12 @@ from chassis.settings import ChassisSettings
 
 logger = logging.getLogger(__name__)
 
+# uvicorn's own INFO is for people at a terminal.
+_SERVER_LEVELS = {"DEBUG": None, "ERROR": "error", "CRITICAL": "critical"}
 METRICS_PATH = "/metrics"
+EXIT_SECONDS = 3.0
+"""After the server has stopped, the process ends within this time, whatever its threads do."""
+
 _REFUSED = "Invalid HTTP request received."
 
 
@@ -37,6 +47,7 @@ def serve(app: FastAPI, settings: ChassisSettings) -> int:
     logging.getLogger("uvicorn.error").addFilter(_not_logged_yet)
     metrics = _MetricsServer(_config(MetricsApp(chassis), settings, settings.metrics_port))
     server = DrainingServer(_config(app, settings, settings.port), chassis, settings, metrics)
+    threading.Thread(target=_end_at_last, args=(server,), daemon=True).start()
     server.run()
     return server.exit_code
 
@@ -50,7 +61,7 @@ def _config(app: ASGIApp, settings: ChassisSettings, port: int) -> uvicorn.Confi
         http=_HttpProtocol,
         lifespan="auto",
         log_config=None,
-        log_level=None if settings.log_level == "DEBUG" else "warning",
+        log_level=_SERVER_LEVELS.get(settings.log_level, "warning"),
         access_log=False,
         server_header=False,
         # Done by the chassis, so that it holds under every server and in tests.
@@ -75,6 +86,7 @@ class DrainingServer(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self.exit_code = 0
+        self.stopped = threading.Event()
         self._chassis = chassis
         self._drain_seconds = settings.drain_seconds
         self._metrics = metrics
@@ -105,6 +117,7 @@ class DrainingServer(uvicorn.Server):
         self._metrics.should_exit = True
         await self._metrics.shutdown()
         logger.info("service_stopped")
+        self.stopped.set()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._signalled or self._loop is None:
@@ -135,9 +148,18 @@ class _MetricsServer(uvicorn.Server):
 
 
 class _HttpProtocol(HttpToolsProtocol):
-    """uvicorn's, but what it refuses before there is a request gets the standard answer, too (E1, E2)."""
+    """uvicorn's, but what it refuses before there is a request gets the standard answer, too (E1, E2).
+
+    Where a request is under way its client has gone mad, which is as good as gone: a second answer, or
+    one with other ids, would only confuse.
+    """
 
     def send_400_response(self, msg: str) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            self.transport.close()
+            return
         context = trace.SpanContext(
             random.getrandbits(128), random.getrandbits(64), is_remote=False
         )
@@ -178,10 +200,27 @@ class MetricsApp:
             return error_response(scope, 404, f"Only {METRICS_PATH} is served here")
         if scope["method"] not in ("GET", "HEAD"):
             return error_response(scope, 405, headers={"Allow": "GET, HEAD"})
-        encode, content_type = choose_encoder(Headers(scope=scope).get("accept", ""))
+        encode, content_type = _encoder(Headers(scope=scope).get("accept", ""))
         # Off the loop: a thousand series take 7 ms in which no request would be answered.
         content = await asyncio.to_thread(encode, self._registry)
         return Response(content, headers={"Content-Type": content_type})
+
+
+def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):
+        # A version that is none: the library compares it as it came.
+        return choose_encoder("")
+
+
+def _end_at_last(server: "DrainingServer") -> None:
+    # Python waits for every thread before it exits. One that hangs, in a handler that is no coroutine, would hold the
+    # exit for ever (H4).
+    server.stopped.wait()
+    time.sleep(EXIT_SECONDS)
+    logger.warning("threads_abandoned")
+    os._exit(server.exit_code)
 
 
 def _port(server: uvicorn.Server) -> int:
