@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -106,3 +107,17 @@ async def test_a_wrong_statement_is_not_503(database: Database) -> None:
 
 async def test_the_check_passes(database: Database) -> None:
     await database.check()
+
+
+@pytest.mark.criterion("T4", "S2")
+@pytest.mark.parametrize("deferred", ["", "DEFERRABLE INITIALLY DEFERRED"])
+async def test_no_exception_text_has_the_callers_data(database: Database, deferred: str) -> None:
+    """PostgreSQL quotes the key that is taken in its DETAIL; the name of the constraint is kept."""
+    with pytest.raises(IntegrityError) as refused:
+        async with database.transaction() as session:
+            table = f"CREATE TEMPORARY TABLE u (a TEXT UNIQUE {deferred}) ON COMMIT DROP"
+            await session.execute(text(table))
+            for _ in range(2):
+                await session.execute(text("INSERT INTO u VALUES (:a)"), {"a": "ann@example.com"})
+    assert unique_violation(refused.value) == "u_a_key"
+    assert "ann@example.com" not in "".join(traceback.format_exception(refused.value))

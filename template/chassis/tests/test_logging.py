@@ -143,6 +143,14 @@ def test_names_of_record_attributes_are_refused_by_logging_itself(name: str) -> 
         made(extra={name: "x"})
 
 
+@pytest.mark.criterion("L6")
+def test_headers_that_are_logged_as_they_came_replace_nothing() -> None:
+    """Their names are bytes, which become text."""
+    line = formatted(made({b"level": b"DEBUG", b"trace_id": b"0bad", b"accept": b"*/*"}))
+    assert (line["level"], line["extra_level"]) == ("INFO", "DEBUG")
+    assert (line["extra_trace_id"], line["accept"]) == ("0bad", "*/*")
+
+
 def test_a_message_that_is_a_mapping_gives_the_fields() -> None:
     """As python-json-logger has it."""
     line = formatted(made({"event": "x", "password": "hunter2", "level": "z", 1: 2}))

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     Link,
@@ -130,3 +132,20 @@ def test_a_text_that_utf8_cannot_carry_is_left_to_the_library(
 ) -> None:
     assert_same(span(attributes={"bad": "\ud800", "good": 1}))
     assert caplog.messages
+
+
+@pytest.mark.criterion("S2")
+def test_secrets_in_what_others_recorded_are_hidden() -> None:
+    """`start_span` and `use_span`, and the spans of libraries, copy the text of an exception as it is."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer = provider.get_tracer("tests")
+    with pytest.raises(RuntimeError), tracer.start_as_current_span("work"):
+        raise RuntimeError("postgresql://user:hunter2@db/x is down")
+    tracer.start_span("other").set_status(StatusCode.ERROR, "password=hunter2")
+    with tracer.start_as_current_span("last") as last:
+        last.set_status(StatusCode.ERROR, "password=hunter2")
+    encoded = otlp.encode(exporter.get_finished_spans())
+    assert b"is down" in encoded
+    assert b"hunter2" not in encoded

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel, Field, ValidationError
 
 from chassis.encoding import JsonWriter
 from chassis.redaction import MASK, MAX_TEXT, conceals, is_sensitive, redact, redact_text
@@ -303,3 +304,13 @@ def test_patterns_are_linear(unit: str) -> None:
         return time.process_time() - started
 
     assert cost(320_000) < max(cost(20_000), 0.002) * 100
+
+
+def test_what_pydantic_refused_is_hidden() -> None:
+    class Login(BaseModel):
+        password: str = Field(max_length=4)
+
+    with pytest.raises(ValidationError) as refused:
+        Login(password=SECRET)
+    assert SECRET in str(refused.value)
+    assert SECRET not in redact_text(str(refused.value))

@@ -11,6 +11,8 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
+from chassis.errors import AppError
+
 Connect = Callable[[FastAPI], AbstractAsyncContextManager[httpx2.AsyncClient]]
 MakeApp = Callable[..., FastAPI]
 RecordSpans = Callable[[FastAPI], InMemorySpanExporter]
@@ -104,3 +106,21 @@ def test_outside_an_application_a_foreign_span_goes_on(
         pass
     assert foreign.is_recording()
     foreign.end()
+
+
+@pytest.mark.criterion("T1")
+async def test_a_refusal_is_no_failure_of_the_span(
+    make_app: MakeApp, connect: Connect, record_spans: RecordSpans
+) -> None:
+    app = make_app()
+
+    @app.get("/refusing")
+    async def refusing() -> None:
+        with tracer.start_as_current_span("work"):
+            raise AppError(409, "taken", "Somebody has it")
+
+    spans = record_spans(app)
+    async with connect(app) as client:
+        await client.get("/refusing")
+    work, _ = spans.get_finished_spans()
+    assert (work.status.status_code, work.events) == (StatusCode.UNSET, ())

@@ -48,7 +48,15 @@ def create_engine(url: URL, **pool: Any) -> AsyncEngine:
         **pool,
     )
     event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    event.listen(engine.sync_engine, "handle_error", _forget_detail)
     return engine
+
+
+def _forget_detail(context: ExceptionContext) -> None:
+    # "Key (email)=(…) already exists": the callers' data again, on its way into logs and spans (T4).
+    driver_exception: Any = getattr(context.original_exception, "driver_exception", None)
+    if getattr(driver_exception, "detail", None):
+        driver_exception.detail = None
 
 
 def _refuse_closed(connection: Any, record: object, proxy: object) -> None:

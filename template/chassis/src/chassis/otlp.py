@@ -17,6 +17,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
+from chassis.encoding import MAX_STACK
+from chassis.redaction import redact_text
+
 # Tags of opentelemetry/proto/trace/v1/trace.proto: number of the field and wire type.
 _NAME, _ATTRIBUTE, _STATUS = b"\x2a", b"\x4a", b"\x7a"
 _RESOURCE_SPANS, _SCOPE_SPANS, _SPAN = b"\x0a", b"\x12", b"\x12"
@@ -70,7 +73,14 @@ def _span_in_scope(span: ReadableSpan) -> bytes:
         encoded = _span(span)
     except (_NotPlain, TypeError):  # a sequence may be a list, which no cache takes
         (resource,) = encode_spans([span]).resource_spans
-        encoded = resource.scope_spans[0].spans[0].SerializeToString()
+        message = resource.scope_spans[0].spans[0]
+        # Whoever recorded an exception here, a library say, copied its text as it was (S2).
+        for event in message.events:
+            for attribute in event.attributes:
+                if attribute.value.HasField("string_value"):
+                    attribute.value.string_value = _redacted(attribute.value.string_value)
+        message.status.message = _redacted(message.status.message)
+        encoded = message.SerializeToString()
     return _field(_SPAN, encoded)
 
 
@@ -135,9 +145,13 @@ def _attribute(key: str, value: object) -> bytes:
 _kept_attribute = lru_cache(maxsize=4096, typed=True)(_attribute)
 
 
+def _redacted(text: str) -> str:
+    return redact_text(text, MAX_STACK)
+
+
 @lru_cache(maxsize=64)
 def _status(code: StatusCode, description: str | None) -> bytes:
-    message = _text(b"\x12", description) if description else b""
+    message = _text(b"\x12", _redacted(description)) if description else b""
     return _field(_STATUS, message + (pack("BB", 0x18, code.value) if code.value else b""))
 
 

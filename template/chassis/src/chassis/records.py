@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from pythonjsonlogger.core import RESERVED_ATTRS
 
+from chassis.redaction import key_name
+
 LEVELS = {50: "CRITICAL", 40: "ERROR", 30: "WARNING", 20: "INFO", 10: "DEBUG"}
 STANDARD_FIELDS = frozenset(
     {
@@ -30,7 +32,8 @@ def extras(record: logging.LogRecord, more: Mapping[str, object]) -> dict[str, o
     """
     given = {key: value for key, value in record.__dict__.items() if key not in NOT_EXTRAS}
     if more:
-        given = {**more, **given}
+        named = {k if type(k) is str else key_name(k): v for k, v in more.items()}
+        given = {**named, **given}
     if not STANDARD_FIELDS.isdisjoint(given):
         given = {_free_name(key, given): value for key, value in given.items()}
     return given

@@ -28,6 +28,8 @@ _IN_ANY_KEY = (
     r"password|passwd|passphrase|pwd|token(?!i[zs])|secret(?!ar)|authorization|cookie|credential|session|sessid"
     r"|(?:api|private|access|secret|signing|encryption|account|master)[_-]?key"
     r"|signature|connection[_-]?string|(?:basic|proxy)[_-]auth(?![a-z])"
+    # pydantic's errors show what they refused, a password too, on a line without its name.
+    r"|input_value"
 )
 # Only as a whole word: `bypass`, `spinning` and `friends_name` contain them too.
 _AS_A_WORD = r"pass|dsn|jwt|otp|pin|cvv|sid|sig"
@@ -41,7 +43,7 @@ _DESCRIBES_A_SECRET = re.compile(
 
 # Plain words only, so that the regex engine skips by their first letters: most texts end here.
 _HINT = re.compile(
-    r"pass|pwd|token|secret|authoriz|cookie|credential|sess|key|sig|conn|basic|proxy|dsn|jwt|otp|pin|cvv|sid"
+    r"pass|pwd|token|secret|authoriz|cookie|credential|sess|key|sig|conn|basic|proxy|input|dsn|jwt|otp|pin|cvv|sid"
 )
 # A character or word that one of the patterns of `redact_text` needs.
 _SUSPICIOUS = re.compile(r"[:='\" ]|eyJ")

@@ -23,6 +23,7 @@ from opentelemetry.trace import (
 from opentelemetry.util import types
 from opentelemetry.util._decorator import _agnosticcontextmanager
 
+from chassis.errors import AppError
 from chassis.errors import record_exception as record_redacted
 
 _CURRENT: Final = otel_context.create_key("chassis-tracers")
@@ -109,6 +110,9 @@ class _CurrentTracer(Tracer):
             try:
                 yield span
             except Exception as error:
+                if isinstance(error, AppError) and error.status < 500:
+                    # An answer, not a failure of the service (T1).
+                    raise
                 if record_exception:
                     record_redacted(error)
                 if set_status_on_exception:
