@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr
 from chassis import configuration, service
 from chassis import settings as model
 from chassis.configuration import ConfigurationError, effective, example, load
-from chassis.settings import ChassisSettings, RequiredWhenDeployed
+from chassis.settings import ChassisSettings, HttpUrl, RequiredWhenDeployed
 
 SECRET = "hunter2-of-the-canary"
 
@@ -197,10 +197,11 @@ class TestDependencies:
     def test_with_a_wrong_url_are_named(
         self, monkeypatch: pytest.MonkeyPatch, problems: Callable[[], dict[str, str]]
     ) -> None:
-        monkeypatch.setenv("BILLING_URL", f"billing:{SECRET}")
+        for url in ("billing:{}", "http://u:{}\\@b", "http://u:{}\uff05@b", "http://u:{}@b..svc"):
+            monkeypatch.setenv("BILLING_URL", url.format(SECRET))
 
-        assert list(problems()) == ["BILLING_URL"]
-        assert SECRET not in problems()["BILLING_URL"]
+            assert list(problems()) == ["BILLING_URL"]
+            assert SECRET not in problems()["BILLING_URL"]
 
     @pytest.mark.criterion("S4", "S5")
     def test_may_be_called_like_a_secret(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,3 +276,30 @@ class TestExample:
         monkeypatch.setenv("API_TOKEN", SECRET)
 
         assert example(Settings) == before
+
+
+class Lists(ChassisSettings):
+    peers: tuple[HttpUrl, ...] = Field(("http://u:hunter2@a", "http://b"), description="URLs")
+    numbers: tuple[int, ...] = Field((1, 2), description="Numbers")
+    tokens_of_peers: tuple[SecretStr, ...] = Field((SecretStr(SECRET),), description="Secrets")
+
+
+@pytest.mark.criterion("S2", "S5")
+def test_lists_are_shown_item_by_item() -> None:
+    shown = dict(effective(load(Lists)))
+    assert shown["PEERS"] == "http://***@a,http://b"
+    assert shown["NUMBERS"] == "1,2"
+    assert SECRET not in example(Lists)
+    assert "hunter2" not in example(Lists)
+
+
+@pytest.mark.criterion("S2")
+def test_an_empty_variable_gives_way_to_a_secret(
+    secrets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compose's `API_TOKEN: ${API_TOKEN:-}` beside a secret of that name."""
+    (secrets / "api_token").write_text(SECRET)
+    monkeypatch.setenv("API_TOKEN", "")
+    token = load(Settings).api_token
+    assert token is not None
+    assert token.get_secret_value() == SECRET

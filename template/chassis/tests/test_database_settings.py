@@ -25,6 +25,7 @@ def settings(**overrides: Any) -> DatabaseSettings:
         "postgres://user:p%40ss@db:5432/name?sslmode=require",
         "postgresql://user:p%40ss@db:5432/name?sslmode=require",
         "postgresql+asyncpg://user:p%40ss@db:5432/name?sslmode=require",
+        "postgresql://user:p%40ss@db:5432/name?sslmode=require\n",
     ],
 )
 def test_the_ways_to_write_a_postgresql_url_mean_the_same(given: str) -> None:
@@ -42,6 +43,9 @@ def test_the_ways_to_write_a_postgresql_url_mean_the_same(given: str) -> None:
         "mysql://user:hunter2@db/name",
         "postgresql://user:hunter2@db:port/name",
         "postgresql+asyncpg://user:hunter2@db/name?ssl=require",
+        "postgresql://user:hunter2@db/name?sslmode=perhaps",
+        "postgresql://user:hunter2@db:99999/name",
+        "postgresql://user:hunter2@db..svc/name",
         "sqlite+aiosqlite://",
         "sqlite+aiosqlite:///:memory:",
         "sqlite:///hunter2.db",

@@ -238,8 +238,9 @@ class Dependencies(Mapping[str, DependencyClient]):
                 extra={"hint": "DEPENDENCY_TIMEOUT should be below REQUEST_TIMEOUT"},
             )
         me = service.read()
+        targets = {name: Target(url) for name, url in settings.dependency_urls.items()}
         session = open_session(
-            dependencies=len(settings.dependency_urls),
+            dependencies=len(targets),
             timeout=settings.dependency_timeout,
             user_agent=f"{me.name}/{me.version}",
         )
@@ -247,14 +248,14 @@ class Dependencies(Mapping[str, DependencyClient]):
         clients = {
             name: DependencyClient(
                 name,
-                Target(url),
+                target,
                 session=session,
                 breaker=_breaker(name, settings, metrics.breaker(name), clock),
                 metrics=metrics.dependency(name),
                 tracer=tracer,
                 clock=clock,
             )
-            for name, url in settings.dependency_urls.items()
+            for name, target in targets.items()
         }
         return cls(session, clients)
 

@@ -113,5 +113,6 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (tuple, frozenset)):
-        return ",".join(sorted(value) if isinstance(value, frozenset) else value)
+        items = [_text(item) for item in value]
+        return ",".join(sorted(items) if isinstance(value, frozenset) else items)
     return redact_text(str(value).removesuffix(".0") if isinstance(value, float) else str(value))

@@ -27,6 +27,9 @@ from chassis.tracing import Tracing
 
 EMBEDDED = "sqlite+aiosqlite:///app.db"
 
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+"""libpq's."""
+
 POOL_TIMEOUT = 2.0
 ROLLBACK_TIMEOUT = 0.5
 RECYCLE_SECONDS = 300
@@ -52,14 +55,22 @@ def _database_url(value: SecretStr | None, info: ValidationInfo) -> SecretStr | 
     if value is None:
         return None
     problem = "must look like postgresql://user:password@host:5432/database"
+    # What `echo` wrote into a secret ends with a newline.
+    value = SecretStr(value.get_secret_value().strip())
     try:
         url = make_url(value.get_secret_value())
+        # What nobody could connect to: labels that are empty or too long, for one.
+        (url.host or "").encode("idna")
     except (exc.ArgumentError, ValueError):
         raise ValueError(problem) from None
+    if url.port is not None and not 0 < url.port < 65536:
+        raise ValueError(problem)
     if url.drivername in SCHEMES:
         if "ssl" in url.query:
             # SQLAlchemy's spelling, which asyncpg would hand to the server as a setting of that name.
             raise ValueError(f"{problem}?sslmode=require: TLS is asked for by sslmode, not by ssl")
+        if url.query.get("sslmode", "prefer") not in SSL_MODES:
+            raise ValueError(f"{problem}?sslmode=..., one of {', '.join(SSL_MODES)}")
         url = url.set(drivername=ASYNCPG)
         return SecretStr(url.render_as_string(hide_password=False))
     if is_deployed(info):

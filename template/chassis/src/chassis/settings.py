@@ -8,7 +8,7 @@ them for every field, so that one start names *all* problems.
 
 import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -21,7 +21,12 @@ from pydantic import (
     field_validator,
 )
 from pydantic_core import PydanticUseDefault
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from chassis import origins
 from chassis.service import read, snake_case
@@ -70,9 +75,13 @@ def _http_url(value: str) -> str:
     try:
         parts = urlsplit(value)
         _ = parts.port
+        # What nobody could connect to: labels that are empty or too long, for one.
+        (parts.hostname or "").encode("idna")
     except ValueError:
         # Its text repeats the address, credentials included.
         raise ValueError(problem) from None
+    if not value.isascii() or not value.isprintable() or " " in value or "\\" in value:
+        raise ValueError(f"{problem}, everything else percent-encoded")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(problem)
     return value.rstrip("/")
@@ -81,6 +90,11 @@ def _http_url(value: str) -> str:
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+
+
+def _filled(source: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    # No origins is a statement; any other empty variable is one that nobody filled in.
+    return lambda: {k: v for k, v in source().items() if v != "" or k == "allowed_origins"}
 
 
 class ChassisSettings(BaseSettings):
@@ -97,6 +111,24 @@ class ChassisSettings(BaseSettings):
         hide_input_in_errors=True,
         validate_default=True,
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[Any, ...]:
+        """Let an empty variable give way to the next source, as if it was not there."""
+        return (
+            init_settings,
+            _filled(env_settings),
+            _filled(dotenv_settings),
+            file_secret_settings,
+        )
+
     readiness_checks: ClassVar[frozenset[str]] = frozenset({"database", "cache"})
 
     environment: Environment = Field(
@@ -197,7 +229,7 @@ class ChassisSettings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object, info: ValidationInfo) -> object:
-        # No origins is a statement; any other empty variable is one that nobody filled in.
+        # In a file of the secrets directory.
         if value == "" and info.field_name != "allowed_origins":
             raise PydanticUseDefault
         return value
