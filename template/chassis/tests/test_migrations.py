@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -115,3 +116,28 @@ async def test_deployed_services_do_not_migrate(
     migration = make(settings)
     await migration.start()
     await migration.check()
+
+
+@pytest.mark.criterion("H4")
+async def test_a_migration_that_waits_holds_neither_the_listener_nor_the_end(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For a lock of somebody's forgotten session, say."""
+    gate, ended = threading.Event(), threading.Event()
+
+    def migrate(settings: object) -> None:
+        gate.wait(10)
+        ended.set()
+
+    monkeypatch.setattr(migrations, "migrate", migrate)
+    monkeypatch.setattr(migrations, "PATIENCE", 0)
+    migration = make(make_settings())
+    await migration.start()
+    with pytest.raises(ServiceUnavailable):
+        await migration.check()
+    assert "migrations_delayed" in caplog.messages
+    (thread,) = [t for t in threading.enumerate() if t.name == "migrations"]
+    assert thread.daemon
+    await migration.aclose()
+    gate.set()
+    assert await asyncio.to_thread(ended.wait, 10)

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import threading
+from collections.abc import Callable
 
 from chassis.database import Database, DatabaseSettings, migrate
 from chassis.errors import ServiceUnavailable
@@ -11,6 +13,8 @@ from chassis.settings import Environment
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
+PATIENCE = 5.0
+"""Seconds that the listener waits for the first try."""
 
 
 class StartupMigration:
@@ -26,9 +30,15 @@ class StartupMigration:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Try once, and go on in the background if the database cannot be reached."""
-        if not self._done and not await self._try():
-            self._task = asyncio.create_task(self._retry())
+        """Try once, and go on in the background if that takes long or the database cannot be reached."""
+        if self._done:
+            return
+        first = asyncio.create_task(self._try())
+        ended, _ = await asyncio.wait({first}, timeout=PATIENCE)
+        if not ended:
+            logger.warning("migrations_delayed", extra={"reason": "Something holds a lock"})
+        if not ended or not first.result():
+            self._task = asyncio.create_task(self._retry(first))
 
     async def check(self) -> None:
         """Raise as long as the database is away or its migrations are not applied."""
@@ -42,19 +52,43 @@ class StartupMigration:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
-    async def _retry(self) -> None:
+    async def _retry(self, first: asyncio.Task[bool]) -> None:
         try:
-            while not await self._try():  # noqa: ASYNC110  # a database sends no event
+            applied = await first
+            while not applied:
                 await asyncio.sleep(RETRY_SECONDS)
+                applied = await self._try()
         except Exception:
             # Nobody waits for this task: without the line it would be unready for ever, silently.
             logger.exception("migrations_failed")
 
     async def _try(self) -> bool:
         try:
-            await asyncio.to_thread(migrate, self._settings)
+            await _in_daemon(lambda: migrate(self._settings))
         except ServiceUnavailable as error:
             logger.warning("migrations_delayed", extra={"reason": error.message})
         else:
             self._done = True
         return self._done
+
+
+async def _in_daemon(call: Callable[[], None]) -> None:
+    # Not asyncio.to_thread: what waits for a lock there would hold the exit of the process.
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if not ended.done():
+            ended.set_exception(error) if error else ended.set_result(None)
+
+    def run() -> None:
+        error = None
+        try:
+            call()
+        except BaseException as raised:  # handed over, whatever it is
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, error)
+
+    threading.Thread(target=run, name="migrations", daemon=True).start()
+    await ended
