@@ -1,7 +1,7 @@
 """What can be done with items. Each method is one unit of work: its transaction is committed when it returns."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -100,10 +100,10 @@ class ItemService:
         if not given:
             return await self.get(item_id)
         statement = update(Item).where(Item.id == item_id).values(**given).returning(Item)
-        with _taken_names_refused():
-            async with self._database.transaction() as session:
-                item = _found(await session.scalar(statement))
-        await self._cache.drop(item_id)
+        async with self._forgotten(item_id):
+            with _taken_names_refused():
+                async with self._database.transaction() as session:
+                    item = _found(await session.scalar(statement))
         return ItemOut.model_validate(item)
 
     async def delete(self, item_id: UUID) -> None:
@@ -112,9 +112,21 @@ class ItemService:
         Raises:
             ItemNotFound: nothing has this id.
         """
-        async with self._database.transaction() as session:
+        async with self._forgotten(item_id), self._database.transaction() as session:
             _found(await session.scalar(delete(Item).where(Item.id == item_id).returning(Item)))
-        await self._cache.drop(item_id)
+
+    @asynccontextmanager
+    async def _forgotten(self, item_id: UUID) -> AsyncIterator[None]:
+        # Unless the block refuses: a COMMIT whose answer was lost, or that was cancelled, may have been carried out.
+        refused = False
+        try:
+            yield
+        except (ItemNotFound, ItemNameTaken):
+            refused = True
+            raise
+        finally:
+            if not refused:
+                await self._cache.drop(item_id)
 
 
 def _found(item: Item | None) -> Item:

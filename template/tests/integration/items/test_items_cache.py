@@ -2,11 +2,15 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chassis.database import Database
+from chassis.errors import ServiceUnavailable
 
 MakeSettings = Callable[..., Any]
 MakeClient = Callable[[Any], AbstractAsyncContextManager[Any]]
@@ -54,6 +58,27 @@ async def test_a_cached_item_costs_no_database(
     item = (await client.get(path)).json()
     monkeypatch.delattr(type(client.app.state.container.database), "transaction")
     assert (await client.get(path)).json() == item
+
+
+@pytest.mark.criterion("A3")
+async def test_a_write_whose_answer_is_lost_is_seen(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server carried out the COMMIT, and the connection ended before it could say so."""
+    path = await create(client)
+    await client.get(path)
+    transaction = Database.transaction
+
+    @asynccontextmanager
+    async def unanswered(database: Database) -> AsyncIterator[AsyncSession]:
+        async with transaction(database) as session:
+            yield session
+        raise ServiceUnavailable("database_unavailable", "The connection was lost")
+
+    with monkeypatch.context() as lossy:
+        lossy.setattr(Database, "transaction", unanswered)
+        assert (await client.delete(path)).status_code == 503
+    assert (await client.get(path)).status_code == 404
 
 
 @pytest.mark.criterion("A3")
