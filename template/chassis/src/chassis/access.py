@@ -19,6 +19,7 @@ _logger = logging.getLogger(NAME)
 _parent = logging.getLogger("chassis")
 _root = logging.getLogger()
 _LONGEST_PLAIN = 500
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 def write(
@@ -47,12 +48,12 @@ def write(
     if not _logger.isEnabledFor(level):
         return
     handler = _only_handler()
-    is_plain = (
-        path.isascii() and len(path) <= _LONGEST_PLAIN and method.isascii() and method.isalpha()
-    )
-    # Before anything is kept for the next line: who sends it may send another one of megabytes each time.
-    is_short = len(client_ip or "") + len(user_agent or b"") <= _LONGEST_PLAIN
-    if handler is None or not (is_plain and is_short and (user_agent or b"").isascii()):
+    is_plain = path.isascii() and len(path) <= _LONGEST_PLAIN and method in _METHODS
+    caller = None
+    # Nothing long is kept for the next line: who sends it may send another one of megabytes each time.
+    if len(user_agent or b"") <= _LONGEST_PLAIN and len(client_ip or "") <= _LONGEST_PLAIN:
+        caller = _client(client_ip, user_agent)
+    if handler is None or caller is None or not is_plain:
         fields = {
             "method": method,
             "path": path,
@@ -72,7 +73,7 @@ def write(
         f',"trace_id":"{trace_id}","span_id":"{span_id}","method":"{method}"'
         f',"path":{encode_basestring_ascii(redact_text(path))}{_target(route, status)}'
         f'{seconds * 1000:.3f},"request_bytes":{request_bytes}'
-        f',"response_bytes":{response_bytes}{_client(client_ip, user_agent)}'
+        f',"response_bytes":{response_bytes}{caller}'
     )
 
 
@@ -100,7 +101,9 @@ def _target(route: str, status: int) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _client(ip: str | None, user_agent: bytes | None) -> str:
+def _client(ip: str | None, user_agent: bytes | None) -> str | None:
+    if user_agent and not user_agent.isascii():
+        return None
     agent = user_agent.decode("ascii") if user_agent else None
     return f',"client_ip":{_text(ip)},"user_agent":{_text(agent)}}}'
 

@@ -27,15 +27,14 @@ def template(scope: Scope, app: Starlette, root_path: str) -> str:
         root_path: the scope's `root_path` before routing; what it has more now are mounts.
     """
     route = scope.get("route")
+    context = scope.get("fastapi", _NOTHING).get("effective_route_context")
     path: str | None
-    if route is None:
+    if context is not None and context.original_route is route:
+        path = context.path
+    elif route is None:
         path = _path_by_endpoint(scope)
-    elif isinstance(route, Mount):
-        path = None
     else:
-        context = scope.get("fastapi", _NOTHING).get("effective_route_context")
-        in_router = context is not None and context.original_route is route
-        path = context.path if in_router else route.path
+        path = None if isinstance(route, Mount) else route.path
     if path is None:
         return UNMATCHED
     mounted: str = scope.get("root_path", "")

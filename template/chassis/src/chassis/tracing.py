@@ -56,6 +56,7 @@ _TRACE_ID: Final = re.compile(
 _propagator: Final = TraceContextTextMapPropagator()
 # A trace id and a span id in one number. That either is zero, which is invalid, is one in 2**64.
 _ID_BYTES: Final = 24
+_ID_BITS: Final = 8 * _ID_BYTES
 _SPAN_ID: Final = 2**64 - 1
 _UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
 # As the SDK flags the trace ids that it makes.
@@ -110,7 +111,7 @@ class Tracing:
         context = self._context
         parent = trace_state = None
         flags = _SAMPLED_ROOT
-        ids = random.getrandbits(8 * _ID_BYTES)
+        ids = random.getrandbits(_ID_BITS)
         if b"traceparent" in headers:
             context, parent = _remote_parent(headers, context)
         if parent is not None:
@@ -135,7 +136,7 @@ class Tracing:
 
     def untraced(self) -> RequestTrace:
         """Return ids for a request that is never traced, and a context in which nothing is."""
-        ids = random.getrandbits(8 * _ID_BYTES)
+        ids = random.getrandbits(_ID_BITS)
         span = UnrecordedSpan(ids, _UNSAMPLED, None)
         suppressed = otel_context.set_value(
             otel_context._SUPPRESS_INSTRUMENTATION_KEY, True, self._context
