@@ -23,9 +23,11 @@ def nothing_half_written(pair: Pair, request: pytest.FixtureRequest) -> object:
     assert [line for line in left if "uncommitted" not in line] == []
 
 
+@pytest.mark.parametrize("shown", ["normal", "no"])
 @pytest.mark.parametrize("name", ["uncommitted.txt", "src/app/uncommitted.py"])
-def test_dirty_tree(name: str, pair: Pair) -> None:
-    """Work that is not committed could not be told from the update."""
+def test_dirty_tree(name: str, shown: str, pair: Pair) -> None:
+    """Work that is not committed could not be told from the update, whatever git is set to show of it."""
+    git(pair.service.path, "config", "status.showUntrackedFiles", shown)
     (pair.service.path / name).write_text("mine\n")
     said = pair.refusal()
     assert f"Commit or stash these first; an update needs a clean tree:\n?? {name}" in said
