@@ -2,12 +2,12 @@
 
 import signal
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import httpx2
 import pytest
 
-from app.settings import Settings
 from chassis import service
 
 Run = Callable[..., Any]
@@ -20,7 +20,7 @@ def test_it_serves_and_every_line_is_json(run: Run) -> None:
     with process.started() as client:
         unknown = client.get("/nowhere?token=hunter2")
         assert (unknown.status_code, unknown.json()["error"]) == (404, "Not Found")
-        if "database_url" in Settings.model_fields:
+        if find_spec("app.items"):
             created = client.post("/items", json={"name": "one"})
             assert created.status_code == 201
             assert client.get(created.headers["Location"]).json() == created.json()
