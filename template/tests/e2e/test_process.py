@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.settings import Settings
 from chassis import service
 
 Run = Callable[..., Any]
