@@ -150,8 +150,8 @@ class _MetricsServer(uvicorn.Server):
 class _HttpProtocol(HttpToolsProtocol):
     """uvicorn's, but what it refuses before there is a request gets the standard answer, too (E1, E2).
 
-    Where a request is under way its client has gone mad, which is as good as gone: a second answer, or
-    one with other ids, would only confuse.
+    Where a request is under way, what follows is no part of it and no other: the client counts as gone.
+    A second answer would end up inside the first, with ids that nothing else has.
     """
 
     def send_400_response(self, msg: str) -> None:
