@@ -20,7 +20,6 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_core import PydanticUseDefault
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -126,7 +125,7 @@ class ChassisSettings(BaseSettings):
             init_settings,
             _filled(env_settings),
             _filled(dotenv_settings),
-            file_secret_settings,
+            _filled(file_secret_settings),
         )
 
     readiness_checks: ClassVar[frozenset[str]] = frozenset({"database", "cache"})
@@ -224,15 +223,6 @@ class ChassisSettings(BaseSettings):
     def _of_the_environment(cls, value: object, info: ValidationInfo) -> object:
         environment = info.data.get("environment")
         return _default_origins(environment) if value is _BY_ANOTHER_FIELD else value
-
-    # Before validators run from the last to the first: this one has to see what was written.
-    @field_validator("*", mode="before")
-    @classmethod
-    def _empty_is_unset(cls, value: object, info: ValidationInfo) -> object:
-        # In a file of the secrets directory.
-        if value == "" and info.field_name != "allowed_origins":
-            raise PydanticUseDefault
-        return value
 
     @field_validator("metrics_port")
     @classmethod
