@@ -35,6 +35,13 @@ def test_the_ways_to_write_a_postgresql_url_mean_the_same(given: str) -> None:
     assert url.get_secret_value() == expected
 
 
+def test_several_hosts_may_be_long_together() -> None:
+    """libpq's way to name a primary and those that may take its place."""
+    hosts = ",".join(f"database-{number}-of-a-cluster-with-a-name" for number in range(3))
+    url = f"postgresql://user:secret@{hosts}:5432/name"
+    assert settings(database_url=url).database_url is not None
+
+
 @pytest.mark.criterion("S2")
 @pytest.mark.parametrize(
     "url",

@@ -60,7 +60,8 @@ def _database_url(value: SecretStr | None, info: ValidationInfo) -> SecretStr | 
     try:
         url = make_url(value.get_secret_value())
         # What nobody could connect to: labels that are empty or too long, for one.
-        (url.host or "").encode("idna")
+        for host in (url.host or "").split(","):
+            host.encode("idna")
     except (exc.ArgumentError, ValueError):
         raise ValueError(problem) from None
     if url.port is not None and not 0 < url.port < 65536:
