@@ -218,13 +218,14 @@ class JsonWriter:
 
 def exception_as_json(error: BaseException, trace: TracebackType | None) -> str:
     """An exception as one JSON object of `type`, `message` and `stacktrace`, causes and groups included (L5)."""
+    return _exception(type_name(error), safe_text(error), stack_of(error, trace))
+
+
+def type_name(error: BaseException) -> str:
+    """The name of an exception's class, with its module unless that is Python itself."""
     kind = type(error)
-    name = (
-        kind.__qualname__
-        if kind.__module__ == "builtins"
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )
-    return _exception(name, safe_text(error), stack_of(error, trace))
+    builtin = kind.__module__ == "builtins"
+    return kind.__qualname__ if builtin else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def traceback_as_json(stack: str) -> str:

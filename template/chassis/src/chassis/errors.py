@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import openapi, routes
-from chassis.encoding import safe_text, stack_of
+from chassis.encoding import safe_text, stack_of, type_name
 from chassis.redaction import MASK, redact_text
 
 logger = logging.getLogger(__name__)
@@ -153,13 +153,11 @@ def record_exception(error: BaseException) -> None:
     """Put `error` on the current span, without the secrets that its text may hold."""
     span = trace.get_current_span()
     if span.is_recording():
-        kind = type(error)
-        module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
         # Not by `Span.record_exception`, which lets an exception that cannot be printed raise another one.
         span.add_event(
             "exception",
             {
-                "exception.type": f"{module}{kind.__qualname__}",
+                "exception.type": type_name(error),
                 "exception.message": redact_text(safe_text(error)),
                 "exception.stacktrace": stack_of(error, error.__traceback__),
             },

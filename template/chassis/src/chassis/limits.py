@@ -12,6 +12,7 @@ from chassis.errors import BodyTooLarge, error_response
 from chassis.settings import ChassisSettings
 
 _TOO_LATE: Final = (503, "The request took too long")
+# The coroutine of anyio's that waits for one of its threads.
 _IN_THREAD: Final = "run_sync_in_worker_thread"
 _deadline: ContextVar[float | None] = ContextVar("chassis_deadline", default=None)
 
@@ -32,8 +33,9 @@ class Limits:
 
     A body is checked when it is read, that is after routing: so the 413 has its route, and nothing
     is buffered. A request that has not begun to answer in time is cancelled; a response that has
-    begun may stream for longer. Whatever a handler makes of its cancellation, also an answer or an
-    error of its own, comes too late.
+    begun may stream for longer. One that a thread works for, since its handler is no coroutine, is
+    answered but not cancelled. Whatever a handler makes of a refusal, also an answer or an error of its
+    own, comes too late.
 
     `asyncio.timeout` sets a timer for each request and takes it back, which costs more than the log
     line. All requests have the same time here, so they end in the order in which they came, and
@@ -195,13 +197,10 @@ class _Limited:
 def _waits_for_thread(task: asyncio.Task[Any]) -> bool:
     """Whether a thread of `run_in_threadpool` works for `task`: a handler that is no coroutine function."""
     innermost: Any = task.get_coro()
-    while (awaited := getattr(innermost, "cr_await", None)) is not None and hasattr(
-        awaited, "cr_code"
-    ):
-        innermost = awaited
-    return getattr(innermost, "cr_code", None) is not None and (
-        innermost.cr_code.co_name == _IN_THREAD
-    )
+    while hasattr(getattr(innermost, "cr_await", None), "cr_code"):
+        innermost = innermost.cr_await
+    code = getattr(innermost, "cr_code", None)
+    return code is not None and code.co_name == _IN_THREAD
 
 
 async def _nothing() -> None:
