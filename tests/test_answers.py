@@ -38,18 +38,11 @@ WRONG: list[tuple[str, object, str]] = [
     ],
     *[
         ("service_name", name, "must not be a reserved word")
-        for name in (
-            "metrics",
-            "database",
-            "app",
-            "chassis",
-            "kubernetes",
-            "http",
-            "otel-x",
-            "no",
-            "on",
-            "null",
-        )
+        for name in ("metrics", "database", "app", "chassis", "kubernetes", "http", "otel-x")
+    ],
+    *[
+        ("service_name", name, "must not be a word that YAML reads as true, false or null")
+        for name in ("no", "on", "null")
     ],
     *[
         ("service_name", name, "must not be the name of a Python package")

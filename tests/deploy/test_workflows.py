@@ -22,10 +22,10 @@ GITHUB: list[Answers] = [
     {"ci": "github", "database": "none"},
 ]
 GITLAB: list[Answers] = [{"ci": "gitlab"}, {**BARE, "ci": "gitlab", "python_version": "3.14"}]
-# No job may be called like these, says GitLab's reference of the file; `image` was one.
+# No job may be called like these, says GitLab's reference of the file.
 KEYWORDS = {
     *("image", "services", "stages", "types", "before_script", "after_script", "variables"),
-    *("cache", "include", "true", "false", "nil", "pages"),
+    *("cache", "include"),
 }
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 TEST_SERVERS = {"database": "TEST_DATABASE_URL", "cache": "TEST_REDIS_URL"}
