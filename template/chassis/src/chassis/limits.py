@@ -46,7 +46,7 @@ class Limits:
         self.app = app
         self.max_bytes = max_bytes
         self.seconds = seconds
-        self._waiting: dict[_Limited, None] = {}
+        self.waiting: dict[_Limited, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -59,22 +59,22 @@ class Limits:
         task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("a request is served inside a task")
-        request = _Limited(self.max_bytes, self._waiting, scope, receive, send, deadline, task)
+        request = _Limited(self, scope, receive, send, deadline, task)
         token = _deadline.set(deadline)
         if self._timer is None or loop is not self._loop:
             self._start(deadline, loop)
-        self._waiting[request] = None
+        self.waiting[request] = None
         try:
             await self.app(scope, request.limited_receive, request.send_in_time)
         except (Exception, asyncio.CancelledError) as error:
             if not request.explains(error):
-                if isinstance(error, asyncio.CancelledError) and request in self._waiting:
+                if isinstance(error, asyncio.CancelledError) and request in self.waiting:
                     # The server, whose time to stop is over: nobody else would answer.
                     response = error_response(scope, 503, "The request was cancelled")
                     await response(scope, receive, send)
                 raise
         finally:
-            self._waiting.pop(request, None)
+            self.waiting.pop(request, None)
             _deadline.reset(token)
         if request.refusal is not None:
             await request.answered()
@@ -82,18 +82,18 @@ class Limits:
     def _start(self, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
         if loop is not self._loop:
             # Whatever waited on another loop, in a test, ended with it.
-            self._waiting.clear()
+            self.waiting.clear()
         self._loop = loop
         self._timer = loop.call_at(deadline, self._expire, loop)
 
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
-        while self._waiting:
-            oldest = next(iter(self._waiting))
+        while self.waiting:
+            oldest = next(iter(self.waiting))
             if oldest.deadline > loop.time():
                 self._start(oldest.deadline, loop)
                 return
-            del self._waiting[oldest]
+            del self.waiting[oldest]
             oldest.expire()
 
 
@@ -104,12 +104,11 @@ class _Limited:
         "_answer",
         "_cancelling",
         "_context",
-        "_max_bytes",
+        "_limits",
         "_receive",
         "_received",
         "_scope",
         "_send",
-        "_waiting",
         "deadline",
         "refusal",
         "task",
@@ -117,16 +116,14 @@ class _Limited:
 
     def __init__(
         self,
-        max_bytes: int,
-        waiting: dict["_Limited", None],
+        limits: Limits,
         scope: Scope,
         receive: Receive,
         send: Send,
         deadline: float,
         task: asyncio.Task[Any],
     ) -> None:
-        self._max_bytes = max_bytes
-        self._waiting = waiting
+        self._limits = limits
         self._scope = scope
         self._receive = receive
         self._received = 0
@@ -139,11 +136,11 @@ class _Limited:
         self.refusal: tuple[int, str] | None = None
 
     async def limited_receive(self) -> Message:
-        if self._received == 0 and _declared_length(self._scope) > self._max_bytes:
+        if self._received == 0 and _declared_length(self._scope) > self._limits.max_bytes:
             raise self._too_large()
         message = await self._receive()
         self._received += len(message.get("body", b""))
-        if self._received > self._max_bytes:
+        if self._received > self._limits.max_bytes:
             raise self._too_large()
         return message
 
@@ -151,7 +148,7 @@ class _Limited:
         if self.refusal is not None:
             return _nothing()
         if message["type"] == "http.response.start":
-            self._waiting.pop(self, None)
+            self._limits.waiting.pop(self, None)
         return self._send(message)
 
     def expire(self) -> None:
@@ -187,8 +184,8 @@ class _Limited:
         await response(self._scope, self._receive, self._send)
 
     def _too_large(self) -> BodyTooLarge:
-        refusal = (413, f"The request body is larger than {self._max_bytes} bytes")
-        if self in self._waiting:
+        refusal = (413, f"The request body is larger than {self._limits.max_bytes} bytes")
+        if self in self._limits.waiting:
             # Nothing is sent yet. Whatever the application makes of the exception comes too late.
             self.refusal = refusal
         return BodyTooLarge(*refusal)

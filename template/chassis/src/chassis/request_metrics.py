@@ -60,8 +60,12 @@ class RequestSeries:
         bucket._value += 1
         if trace_id is not None:
             bucket._exemplar = Exemplar({"trace_id": trace_id}, seconds, time.time())
-        self._request_size_sum._value += request_bytes
-        self._request_size[bisect_left(SIZE_BUCKETS, request_bytes)]._value += 1
+        # Most requests have no body, which belongs into the first bucket.
+        size = 0
+        if request_bytes:
+            size = bisect_left(SIZE_BUCKETS, request_bytes)
+            self._request_size_sum._value += request_bytes
+        self._request_size[size]._value += 1
         self._response_size_sum._value += response_bytes
         self._response_size[bisect_left(SIZE_BUCKETS, response_bytes)]._value += 1
 
