@@ -108,7 +108,8 @@ class _Observation:
         self.scope = scope
         self.receive = receive
         self.send = send
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        fields: list[tuple[bytes, bytes]] = scope["headers"]
+        self.headers = dict(fields)
         method: str = scope["method"]
         self.method = method = method if method in METHODS else OTHER_METHOD
         self.root_path: str = scope.get("root_path", "")
@@ -119,7 +120,7 @@ class _Observation:
             trace = instruments.tracing.untraced()
             self.in_progress = None
         else:
-            trace = instruments.tracing.start_server_span(method, self.headers)
+            trace = instruments.tracing.start_server_span(method, self.headers, fields)
             self.in_progress = instruments.metrics.in_progress(method)
             self.in_progress.inc()
         self.span, self.context, ids, self.sampled = trace

@@ -12,7 +12,7 @@ import re
 import socket
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
@@ -101,19 +101,22 @@ class Tracing:
             self._sdk.add_span_processor(processor)
             self._spans = self._spans or SpanMaker(self._sdk)
 
-    def start_server_span(self, method: str, headers: Mapping[bytes, bytes]) -> RequestTrace:
+    def start_server_span(
+        self, method: str, headers: Mapping[bytes, bytes], fields: Sequence[tuple[bytes, bytes]]
+    ) -> RequestTrace:
         """Start the span of a request, or only give it ids when it is not sampled.
 
         Args:
             method: the span's first name; the route is not known yet.
-            headers: of the request; `traceparent`, `tracestate` and `x-trace-id` are read.
+            headers: of the request; `traceparent` and `x-trace-id` are looked for.
+            fields: the same with repetitions, of which `tracestate` may have some.
         """
         context = self._context
         parent = trace_state = None
         flags = _SAMPLED_ROOT
         ids = random.getrandbits(_ID_BITS)
         if b"traceparent" in headers:
-            context, parent = _remote_parent(headers, context)
+            context, parent = _remote_parent(fields, context)
         if parent is not None:
             ids = parent.trace_id << 64 | ids & _SPAN_ID
             trace_state = parent.trace_state
@@ -183,13 +186,15 @@ class Tracing:
 
 
 def _remote_parent(
-    headers: Mapping[bytes, bytes], base: Context
+    fields: Sequence[tuple[bytes, bytes]], base: Context
 ) -> tuple[Context, SpanContext | None]:
     carrier = {
-        name: headers[name.encode()].decode("latin-1")
+        name: [value.decode("latin-1") for field, value in fields if field == name.encode()]
         for name in ("traceparent", "tracestate")
-        if name.encode() in headers
     }
+    # W3C Trace Context: nobody knows which one of two is true.
+    if len(carrier["traceparent"]) > 1:
+        return base, None
     context = _propagator.extract(carrier, base)
     span_context = trace.get_current_span(context).get_span_context()
     return (context, span_context) if span_context.is_valid else (base, None)
