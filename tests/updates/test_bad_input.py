@@ -8,7 +8,7 @@ import pytest
 
 from tests.harness import commit, git
 from tests.updates.pair import Pair
-from tests.updates.test_make_update import edit, quick, save
+from tests.updates.test_make_update import edit, quick, save, set_git
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("make-update")]
 
@@ -25,9 +25,9 @@ def nothing_half_written(pair: Pair, request: pytest.FixtureRequest) -> object:
 
 @pytest.mark.parametrize("shown", ["normal", "no"])
 @pytest.mark.parametrize("name", ["uncommitted.txt", "src/app/uncommitted.py"])
-def test_dirty_tree(name: str, shown: str, pair: Pair) -> None:
+def test_dirty_tree(name: str, shown: str, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work that is not committed could not be told from the update, whatever git is set to show of it."""
-    git(pair.service.path, "config", "status.showUntrackedFiles", shown)
+    set_git(monkeypatch, f"status.showUntrackedFiles={shown}")
     (pair.service.path / name).write_text("mine\n")
     said = pair.refusal()
     assert f"Commit or stash these first; an update needs a clean tree:\n?? {name}" in said

@@ -1,8 +1,9 @@
 """What `make update` and `make drift` do around Copier, which renders and merges.
 
-Copier replaces an answer that became wrong by its default, deletes an edited file that the template gave up, ends with
-0 on conflicts and with a traceback on an answers file that it cannot read. So everything that can be wrong is found out
-before anything is written, a failure leaves the service as it was, and whatever could get lost is an exit code of 1.
+Copier replaces an answer that became wrong by its default, deletes an edited file that the template gave up, drops
+edits where git is set in some ways, ends with 0 on conflicts and with a traceback on an answers file that it cannot
+read. So everything that can be wrong is found out before anything is written, a failure leaves the service as it was,
+and whatever could get lost is an exit code of 1.
 """
 
 import difflib
@@ -27,6 +28,9 @@ NOT_OURS = re.compile(
     r"(src/app/|tests/|migrations/|pyproject\.toml|requirements(-dev)?\.lock|\.env\.example|README\.md"
     r"|deploy/kubernetes/overlays/|renovate\.json|Dockerfile|\.gitignore|\.editorconfig)"
 )
+# Copier looks for conflicts with `git status` and carries edits over with `git apply`: with an untracked file that is
+# not shown, or one blank that `git apply` refuses, it drops them without a word.
+GIT_SETTINGS = {"status.showUntrackedFiles": "normal", "apply.whitespace": "nowarn"}
 CHANGE = "make update ARGS='--data <question>=<answer>'"
 RESTORE = (
     f"Undo that, `git log --patch {ANSWERS}` has the last good one; to change an answer: {CHANGE}"
@@ -76,12 +80,15 @@ class Render:
         """Name it by its version and commit."""
         return f"{self.version()} ({recorded('_commit', self)})"
 
+    def names(self) -> Iterator[str]:
+        """List the files."""
+        for file in sorted(self.path.rglob("*")):
+            if file.is_file():
+                yield file.relative_to(self.path).as_posix()
+
     def ours(self) -> Iterator[str]:
         """List the files that belong to the template."""
-        for file in sorted(self.path.rglob("*")):
-            name = file.relative_to(self.path).as_posix()
-            if file.is_file() and not NOT_OURS.match(name):
-                yield name
+        return (name for name in self.names() if not NOT_OURS.match(name))
 
     def edited(self) -> list[str]:
         """List the template's files that are different here, or deleted."""
@@ -125,10 +132,12 @@ def update(work: Path, options: list[str]) -> int:
         print("Nothing to update: this is what the template makes of these answers.")
         return 0
     print(*news(old, new), sep="\n", flush=True)
-    edited = old.edited()
+    edited = [name for name in old.edited() if Path(name).exists()]
+    mine = saved(work / "mine", {*old.names(), *new.names()})
     merge(options)
-    lost = [name for name in edited if not Path(name).exists() and git("ls-tree", "HEAD", name)]
-    report(git("diff", "--name-only", "--diff-filter=U").split("\n"), lost)
+    conflicts = git("diff", "--relative", "--name-only", "--diff-filter=U").split("\n")
+    gone = [name for name in edited if not Path(name).exists()]
+    report(conflicts, gone, losses(mine, old, new, conflicts))
     if not renewed():
         raise Problem(
             "The update is merged, but does not pass: mend it, then make lock env and make check test."
@@ -203,15 +212,44 @@ def merge(options: list[str]) -> None:
         raise
 
 
-def report(conflicts: list[str], lost: list[str]) -> None:
+def saved(directory: Path, names: set[str]) -> Render:
+    """Copy what is here of some files, with the template's ends of lines."""
+    for name in names:
+        if text := HERE.text(name):
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_text(text, "utf-8")
+    return Render(directory)
+
+
+def losses(mine: Render, old: Render, new: Render, conflicts: list[str]) -> list[str]:
+    """List the files that a three-way merge makes something else of; it leaves its results in `mine`."""
+    found = []
+    for name in new.names():
+        ours = mine.text(name)
+        touched = ours and ours not in (old.text(name), HERE.text(name))
+        if touched and name not in (ANSWERS, *conflicts):
+            base = old.path / name if (old.path / name).exists() else os.devnull
+            merged = call("git", "merge-file", "--quiet", mine.path / name, base, new.path / name)
+            if merged.returncode or mine.text(name) != HERE.text(name):
+                found.append(name)
+    return found
+
+
+def report(conflicts: list[str], gone: list[str], dropped: list[str]) -> None:
     """Refuse to go on with an update that needs somebody's judgement."""
     said = []
     if any(conflicts):
         said += ["Both sides changed the same lines, which are marked, in:", *conflicts]
         said += ["Edit and `git add` them."]
-    if lost:
-        said += ["The template gave up files that were edited here, and they are deleted:", *lost]
+    if gone:
+        said += ["The template gave up files that were edited here, and they are deleted:", *gone]
         said += ["`git show HEAD:<file>` has them: move what you still need into a file of yours."]
+    if dropped:
+        said += [
+            "Copier dropped edits that were made here, which git can be set to cause, from:",
+            *dropped,
+        ]
+        said += ["`git show HEAD:<file>` has them: make them again."]
     if said:
         raise Problem("\n".join([*said, "Then: make lock env, and make check test."]))
 
@@ -227,13 +265,21 @@ def same(one: Path, other: Path) -> bool:
     return other.is_file() and one.read_bytes() == other.read_bytes()
 
 
-def call(*command: str, capture: bool = True) -> subprocess.CompletedProcess[str]:
+def call(
+    *command: str | Path, capture: bool = True, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **(environment or {})}
     # Own programs with the user's own arguments, and no shell.
-    return subprocess.run(command, capture_output=capture, text=True, check=False)  # noqa: S603
+    return subprocess.run(command, capture_output=capture, text=True, check=False, env=environment)  # noqa: S603
 
 
 def copier(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return call(*shlex.split(os.environ["COPIER"]), *arguments)
+    """Call Copier, and let git be set as it needs; the user's other settings, such as credentials, stay."""
+    first = int(os.environ.get("GIT_CONFIG_COUNT", "0"))
+    settings = {"GIT_CONFIG_COUNT": str(first + len(GIT_SETTINGS))}
+    for number, (name, value) in enumerate(GIT_SETTINGS.items(), first):
+        settings |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return call(*shlex.split(os.environ["COPIER"]), *arguments, environment=settings)
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:
