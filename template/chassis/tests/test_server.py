@@ -9,9 +9,11 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
+from unittest.mock import Mock
 
 import httpx2
 import pytest
+import uvicorn
 from fastapi import FastAPI, Request
 
 from chassis import server as chassis_server
@@ -187,6 +189,24 @@ async def test_scrapes_change_no_metric(serve: Serve, client: httpx2.AsyncClient
         url = f"http://127.0.0.1:{running.metrics_port}/metrics"
         await client.get(url)
         assert "http_requests_total{" not in (await client.get(url)).text
+
+
+async def test_an_answer_leaves_in_one_packet(
+    make_app: MakeApp, make_settings: MakeSettings
+) -> None:
+    """Head and body in one system call, which is one packet while they fit into it."""
+    config = chassis_server._config(make_app(), make_settings(), 0)
+    config.load()
+    protocol = chassis_server._HttpProtocol(config, uvicorn.Server(config).server_state, {})
+    transport = Mock(asyncio.Transport, **{"is_closing.return_value": False})
+    protocol.connection_made(transport)
+    protocol.data_received(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+    await asyncio.gather(*protocol.tasks)
+    ((head, body),) = transport.writelines.call_args.args
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n") and head.endswith(b"\r\n\r\n")
+    assert json.loads(body)
+    transport.write.assert_not_called()
+    protocol.connection_lost(None)
 
 
 @pytest.mark.criterion("E1", "E2", "L3")

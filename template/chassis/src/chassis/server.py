@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
@@ -25,6 +26,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from chassis import Chassis
 from chassis.errors import ResponseAborted, error_response
 from chassis.settings import ChassisSettings
+from chassis.transport import JoiningTransport
 
 logger = logging.getLogger(__name__)
 
@@ -148,11 +150,15 @@ class _MetricsServer(uvicorn.Server):
 
 
 class _HttpProtocol(HttpToolsProtocol):
-    """uvicorn's, but what it refuses before there is a request gets the standard answer, too (E1, E2).
+    """uvicorn's, but an answer leaves in one packet, and what is no request gets the standard answer, too (E1, E2).
 
     Where a request is under way, what follows is no part of it and no other: the client counts as gone.
     A second answer would end up inside the first, with ids that nothing else has.
     """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        joining = JoiningTransport(transport, self.loop)
+        super().connection_made(cast("asyncio.Transport", joining))
 
     def send_400_response(self, msg: str) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
