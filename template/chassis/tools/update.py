@@ -249,7 +249,7 @@ def report(conflicts: list[str], gone: list[str], dropped: list[str]) -> None:
             "Copier dropped edits that were made here, which git can be set to cause, from:",
             *dropped,
         ]
-        said += ["`git show HEAD:<file>` has them: make them again."]
+        said += ["`git show HEAD:<file>` has them: repeat them."]
     if said:
         raise Problem("\n".join([*said, "Then: make lock env, and make check test."]))
 
