@@ -275,7 +275,7 @@ def call(
 
 def copier(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Call Copier, and let git be set as it needs; the user's other settings, such as credentials, stay."""
-    first = int(os.environ.get("GIT_CONFIG_COUNT", "0"))
+    first = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
     settings = {"GIT_CONFIG_COUNT": str(first + len(GIT_SETTINGS))}
     for number, (name, value) in enumerate(GIT_SETTINGS.items(), first):
         settings |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
