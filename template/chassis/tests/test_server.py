@@ -1,6 +1,7 @@
 """The process around the application: two listeners, and a drain before the end."""
 
 import asyncio
+import gc
 import json
 import signal
 import socket
@@ -181,6 +182,14 @@ async def test_the_metrics_port_serves_metrics_and_nothing_else(
     assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD")
     assert (other.status_code, other.json()["error"]) == (404, "Not Found")
     assert other.json()["trace_id"] == other.headers["X-Trace-ID"]
+
+
+async def test_garbage_is_not_looked_for_in_what_was_there_at_the_start(serve: Serve) -> None:
+    """Else a full collection stops the loop for as long as it takes to look through all modules."""
+    before = gc.get_freeze_count()
+    async with serve():
+        assert gc.get_freeze_count() > before + 10_000
+    assert gc.get_freeze_count() <= before
 
 
 @pytest.mark.criterion("T4")

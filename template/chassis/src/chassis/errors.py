@@ -230,11 +230,12 @@ class _Answer:
             await response(self.scope, self.receive, self.send)
 
     def forward(self, message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
+        kind = message["type"]
+        if kind == "http.response.start":
             self.started = True
             if message["status"] >= 400 and _STANDARD not in self.scope:
                 self.replacement = _standardised(self.scope, message)
-        elif message["type"] in _BODY:
+        elif kind in _BODY:
             self.complete = not message.get("more_body", False)
         return self.send(message) if self.replacement is None else self.replace()
 

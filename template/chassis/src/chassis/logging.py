@@ -139,12 +139,12 @@ class JsonFormatter(BaseJsonFormatter):
         return line + "}"
 
     def _timestamp(self, created: float) -> str:
-        second, text = self._second
-        if int(created) != second:
-            second = int(created)
+        second, milliseconds = divmod(int(created * 1000), 1000)
+        made, text = self._second
+        if second != made:
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = (second, text)
-        return text + _MILLISECONDS[int((created - second) * 1000)]
+        return text + _MILLISECONDS[milliseconds]
 
     def _rescue(self, record: logging.LogRecord, error: Exception) -> str:
         """A line for a record that broke: first without its arguments, at last without anything of it."""

@@ -45,8 +45,9 @@ _DESCRIBES_A_SECRET = re.compile(
 _HINT = re.compile(
     r"pass|pwd|token|secret|authoriz|cookie|credential|sess|key|sig|conn|basic|proxy|input|dsn|jwt|otp|pin|cvv|sid"
 )
-# A character or word that one of the patterns of `redact_text` needs.
-_SUSPICIOUS = re.compile(r"[:='\" ]|eyJ")
+# A character that one of the patterns of `redact_text` needs, `J` as in `eyJ`. One class of characters and nothing
+# else is found in half the time.
+_SUSPICIOUS = re.compile(r"[:='\" J]")
 _PLURAL = re.compile(r"(?:password|token|secret|cookie|credential|session|key)s$", re.IGNORECASE)
 _KEY_AND_SEPARATOR = re.compile(
     rf"""(?P<key>(?:{_IN_ANY_KEY}|(?<![a-z0-9])(?:{_AS_A_WORD}))[\w.\-]{{0,64}}+)
