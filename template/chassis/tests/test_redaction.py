@@ -1,5 +1,6 @@
 """L7 and S2: secrets are recognised by their key and by their look, and nothing harmless is hidden."""
 
+import json
 import sys
 import time
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError
 
 from chassis.encoding import JsonWriter
-from chassis.redaction import MASK, MAX_TEXT, conceals, is_sensitive, redact, redact_text
+from chassis.redaction import MASK, MAX_TEXT, conceals, is_sensitive, redact_text
 
 SECRET = "hunter2"
 
@@ -125,11 +126,6 @@ def test_a_port_is_no_secret_of_its_host(host: str) -> None:
         assert "8080" not in redact_text(text)
 
 
-def test_redact_keeps_a_named_tuple() -> None:
-    redacted = redact("", Credentials("bob", SECRET))
-    assert redacted == Credentials("bob", MASK)
-
-
 def test_a_long_key_is_not_kept() -> None:
     """L6: keys may come from what a client sent; a thousand of megabytes would fill the memory."""
     key = "k" * 100_000 + "_password"
@@ -139,32 +135,28 @@ def test_a_long_key_is_not_kept() -> None:
     assert sys.getrefcount(key) == before
 
 
-def test_redact_looks_by_key_at_any_depth() -> None:
-    """L7: mappings, lists, tuples and sets, and header lists of pairs."""
+def test_secrets_are_found_by_key_at_any_depth() -> None:
+    """L7: in mappings, lists, named tuples and sets, and in headers that are listed as pairs."""
     given_value = {
         "user": {"name": "ann", "Password": SECRET, "keys": [{"api_key": SECRET}]},
         "headers": [("cookie", SECRET), (b"x-api-key", SECRET.encode()), ("accept", "text/html")],
         "seen": {f"token={SECRET}"},
         b"secret": SECRET,
+        "login": Credentials("bob", SECRET),
         "url": f"redis://:{SECRET}@cache:6379/0",
         "raw": f"password={SECRET}".encode(),
         "count": 3,
     }
-    assert redact("", given_value) == {
+    assert json.loads(JsonWriter().field("", given_value)) == {
         "user": {"name": "ann", "Password": MASK, "keys": [{"api_key": MASK}]},
-        "headers": [("cookie", MASK), (b"x-api-key", MASK), ("accept", "text/html")],
-        "seen": {f"token={MASK}"},
-        b"secret": MASK,
+        "headers": [["cookie", MASK], ["x-api-key", MASK], ["accept", "text/html"]],
+        "seen": [f"token={MASK}"],
+        "secret": MASK,
+        "login": ["bob", MASK],
         "url": f"redis://{MASK}@cache:6379/0",
-        "raw": f"password={MASK}".encode(),
+        "raw": f"password={MASK}",
         "count": 3,
     }
-
-
-def test_redact_ends_on_a_cycle() -> None:
-    cycle: list[object] = ["x"]
-    cycle.append(cycle)
-    assert MASK in str(redact("", cycle))
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,11 @@ more than `limit` characters of a text are looked at, so hostile input costs a b
 """
 
 import re
-from collections.abc import Mapping
 from functools import lru_cache
-from itertools import islice
 
 MASK = "***"
 MAX_TEXT = 8192
 _MAX_KEY = 128
-_MAX_DEPTH = 16
-_MAX_ITEMS = 1000
 
 # Anywhere in a key: no harmless English word contains them, but for the few that are excepted right here.
 _IN_ANY_KEY = (
@@ -103,16 +99,6 @@ def conceals(key: str, value: object) -> bool:
     return not (isinstance(value, int | float) and _PLURAL.search(key))
 
 
-def redact(key: str, value: object) -> object:
-    """Copies a value without its secrets: by key at any depth, and by look in every text.
-
-    Args:
-        key: the name that the value is known by; empty when it has none.
-        value: mappings, lists, tuples and sets are walked; objects of other types are returned as they are.
-    """
-    return _redact(key, value, _MAX_DEPTH)
-
-
 def redact_text(text: str, limit: int = MAX_TEXT) -> str:
     """Replaces credentials in a text by `***` and cuts it to about `limit` characters.
 
@@ -161,26 +147,6 @@ def key_name(key: object) -> str:
     if isinstance(key, bytes):
         return key.decode("utf-8", "backslashreplace")
     return str(key)
-
-
-def _redact(key: str, value: object, depth: int) -> object:
-    if conceals(key, value) or depth == 0:
-        return MASK
-    if isinstance(value, str):
-        return redact_text(value)
-    if isinstance(value, bytes):
-        return redact_text(value.decode("latin-1")).encode("latin-1")
-    if isinstance(value, Mapping):
-        return {k: _redact(key_name(k), v, depth - 1) for k, v in islice(value.items(), _MAX_ITEMS)}
-    if isinstance(value, tuple) and (names := getattr(value, "_fields", ())):
-        pairs = zip(names, value, strict=False)
-        return type(value)._make(_redact(name, item, depth - 1) for name, item in pairs)  # type: ignore[attr-defined]  # a named tuple's
-    if is_pair(value):
-        return type(value)([value[0], MASK])  # type: ignore[index,call-arg]
-    for kind in (list, tuple, set, frozenset):
-        if isinstance(value, kind):
-            return kind(_redact("", item, depth - 1) for item in islice(value, _MAX_ITEMS))
-    return value
 
 
 def _cut(text: str, limit: int) -> str:
