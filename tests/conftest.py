@@ -7,7 +7,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from conformance.counterparts.postgres import find_binaries
 
+from tests.deploy.tools import tool, unavailable
 from tests.harness import Answers, Renderer, Service, commit, snapshot
 
 # A service's tests remove all keys of the service from the Redis that they are given, and two may be at it.
@@ -20,6 +22,15 @@ if url := os.environ.get("TEST_REDIS_URL"):
 def renderer(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
     """Copier on one snapshot of the work tree, the same for the whole session."""
     return Renderer(snapshot(tmp_path_factory.mktemp("template")))
+
+
+@pytest.fixture(scope="session")
+def counterparts() -> None:
+    """The servers that a service is judged beside."""
+    for program in ("redis-server", "prometheus", "promtool"):
+        tool(program)
+    if find_binaries() is None:
+        unavailable("PostgreSQL is not installed")
 
 
 @pytest.fixture(scope="session")

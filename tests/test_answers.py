@@ -297,6 +297,8 @@ def test_origins_mean_the_same_to_the_service() -> None:
         if question.endswith("_origins"):
             assert isinstance(accepted, list)
             assert [origins.normalise(origin, deployed=True) for origin in accepted] == accepted
+    wrong = [answer for question, answer, _ in WRONG if question == "staging_origins"]
     for refused in ("*", "null", "http://a.example", "https://a.example/", "https://localhost"):
+        assert [refused] in wrong
         with pytest.raises(ValueError):
             origins.normalise(refused, deployed=True)

@@ -80,7 +80,7 @@ def born(template: Path) -> None:
     real.append("template/{{_copier_conf.answers_file}}.jinja")
     commit_of = {name: (ROOT / name).read_text() for name in real}
     names = [*TEAM_FILES, *SHARED, "src/app/dropped.txt", "src/app/deleted.txt"]
-    names += [f"chassis/{name}.txt" for name in ("plain", "edited", "clashing", "deleted")]
+    names += [f"chassis/{name}.txt" for name in ("plain", "edited", "clashing", "deleted", "old")]
     names += [f"deploy/{name}.txt" for name in ("dropped", "retired", "moved")]
     template.mkdir()
     git(template, "init", "--quiet", "--initial-branch=main")
@@ -89,7 +89,13 @@ def born(template: Path) -> None:
 
 def edit(service: Path) -> None:
     """Do what a team does."""
-    apart = ["chassis/edited.txt", "Dockerfile", "src/app/owned.txt", "src/app/dropped.txt"]
+    apart = [
+        "chassis/edited.txt",
+        "chassis/old.txt",
+        "Dockerfile",
+        "src/app/owned.txt",
+        "src/app/dropped.txt",
+    ]
     apart += [f"deploy/{name}.txt" for name in ("dropped", "retired", "moved")]
     edits: dict[str, str | None] = dict.fromkeys(apart, EDITED)
     edits |= {"chassis/clashing.txt": CLASHING, ".editorconfig": CLASHING}
@@ -106,9 +112,15 @@ def develop(template: Path) -> None:
     }
     for name in ("src/app/dropped", "deploy/dropped", "deploy/retired"):
         changes[f"template/{name}.txt"] = None
+    changes["template/chassis/old.txt"] = None
+    changes["template/chassis/renamed.txt"] = LATER
     changes["template/src/app/new.txt"] = changes["template/chassis/new.txt"] = LATER
     config = (template / "copier.yml").read_text()
     config = replaced(config, LIST, "    /deploy/retired.txt\n    /deploy/moved.txt\n")
+    # A question and a choice go, a default changes.
+    config = re.sub(r"\ndescription:\n(?:  .*\n)+", "", config)
+    config = replaced(config, 'choices: ["3.11", ', "choices: [")
+    config = replaced(config, "default: services", "default: platform")
     # A question has a new name: its default is the answer under the old one.
     config = replaced(config, "\nimage_registry:\n", "\nregistry:\n")
     config = replaced(
@@ -141,7 +153,8 @@ def updated(tmp_path_factory: pytest.TempPathFactory) -> Updated:
     template, service = base / "template", base / "service"
     born(template)
     render = Renderer(template)
-    render(service, {"service_name": "orders", "image_registry": "ghcr.io/orders", "port": 9000})
+    given = {"image_registry": "ghcr.io/orders", "port": 9000, "python_version": "3.11"}
+    render(service, {"service_name": "orders", **given})
     commit(service)
     edit(service)
     develop(template)
@@ -204,6 +217,12 @@ def test_dropped_file_is_deleted_although_edited(updated: Updated) -> None:
     assert updated.status["deploy/dropped.txt"] == " D"
 
 
+def test_renamed_file_leaves_edits_behind(updated: Updated) -> None:
+    """The same trap: Copier deletes the one and makes the other."""
+    assert updated.status["chassis/old.txt"] == " D"
+    assert updated.text("chassis/renamed.txt") == LATER
+
+
 def test_retired_file_becomes_the_teams(updated: Updated) -> None:
     """Listed with the team's files when the template gives it up, it stays with its edits."""
     assert updated.text("deploy/retired.txt") == EDITED
@@ -226,6 +245,22 @@ def test_renamed_question_keeps_its_answer(updated: Updated) -> None:
     """The default of the new name is the answer under the old one."""
     assert updated.answers()["registry"] == "ghcr.io/orders"
     assert "image_registry" not in updated.answers()
+
+
+def test_dropped_question_is_forgotten(updated: Updated) -> None:
+    """Copier records what is asked, and nothing else."""
+    assert "description" not in updated.answers()
+
+
+def test_dropped_choice_becomes_the_default(updated: Updated) -> None:
+    """The trap: without a word, as when a validator becomes stricter."""
+    assert updated.answers()["python_version"] == "3.13"
+
+
+def test_changed_default_is_for_new_services(updated: Updated) -> None:
+    """What was answered by the old default is recorded."""
+    assert updated.answers()["namespace"] == "services"
+    assert yaml.safe_load(updated.fresh[".copier-answers.yml"])["namespace"] == "platform"
 
 
 def test_new_question_leaves_old_services_as_they_were(updated: Updated) -> None:

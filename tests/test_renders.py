@@ -1,5 +1,7 @@
 """Every combination of answers renders, cleanly, and what is off leaves nothing behind."""
 
+import ast
+import json
 import re
 import shutil
 import subprocess
@@ -59,7 +61,7 @@ every_combination = pytest.mark.parametrize(
 
 @every_combination
 def test_combination_renders(answers: Answers, rendered: Rendered) -> None:
-    """Every combination renders into files that parse, with the answers in their places."""
+    """Every combination renders into files that parse."""
     service = rendered(answers)
     found = files(service)
     for name, content in found.items():
@@ -70,6 +72,8 @@ def test_combination_renders(answers: Answers, rendered: Rendered) -> None:
             tomllib.loads(text)
         elif name.endswith((".yml", ".yaml")):
             list(yaml.safe_load_all(text))
+        elif name.endswith(".json"):
+            json.loads(text)
 
 
 @every_combination
@@ -88,6 +92,44 @@ def test_feature_that_is_off_leaves_no_trace(answers: Answers, rendered: Rendere
                 text = re.sub(ALLOWED[name], "", text)
             found = re.search(words, text, re.IGNORECASE)
             assert not found, f"{name} mentions {found.group()!r} with {feature} off"
+
+
+def calls_of_the_chassis(source: str) -> set[tuple[str, str]]:
+    """What code takes from the chassis: module and name, the module empty for the package itself."""
+    tree = ast.parse(source)
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    found = {
+        (str(node.module).removeprefix("chassis").removeprefix("."), alias.name)
+        for node in imports
+        if str(node.module).partition(".")[0] == "chassis"
+        for alias in node.names
+    }
+    modules = {name for module, name in found if not module and name.islower()}
+    code = ast.unparse(tree)
+    # Elsewhere a variable is called like the package.
+    package = {"chassis"} if re.search(r"^import chassis$", code, re.MULTILINE) else set()
+    for module in modules | package:
+        for path in re.findall(rf"(?<![\w.]){module}\.([\w.]+)\b", code):
+            *within, name = f"{module}.{path}".removeprefix("chassis.").split(".")[:2]
+            found.add((".".join(within), name))
+    return found - {("", module) for module in modules}
+
+
+def test_what_services_call_is_promised(rendered: Rendered) -> None:
+    """The chassis's README lists what stays as it is until the next major version: this, and what adopting needs."""
+    service = rendered(DEFAULT)
+    code = [path for path in service.rglob("*.py") if "chassis" not in path.parts]
+    called = set().union(*(calls_of_the_chassis(path.read_text()) for path in code))
+    rows = re.findall(
+        r"^\| (?:the package itself|`(\w+)`) \| (.*) \|$", readme(service), re.MULTILINE
+    )
+    promised = {(module, name) for module, names in rows for name in re.findall(r"`(\w+)`", names)}
+    assert promised - called == {("", "prepare")}
+    assert called - promised == set()
+
+
+def readme(service: Path) -> str:
+    return (service / "chassis/README.md").read_text()
 
 
 @pytest.mark.parametrize("ci", FEATURES["ci"])

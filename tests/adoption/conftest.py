@@ -25,6 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def workshop(
     renderer: Renderer,
     rendered: Callable[[Answers], Path],
+    counterparts: None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Workshop:
     """Copier, pip and the snapshot of the template."""

@@ -14,24 +14,17 @@ Judge = Callable[..., Report]
 SEED = Path(__file__).parent / "fixtures" / "seed_service" / "description.toml"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker that selects these tests, since they take minutes."""
-    config.addinivalue_line(
-        "markers", "conformance: runs services against the contract; takes minutes"
-    )
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test here, and keep them on one worker: they share services, and load disturbs them."""
+    """All but the bookkeeping run services, for minutes, and share them: one worker does, since load disturbs them."""
     here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.conformance)
+        if here in item.path.parents and item.path.name != "test_coverage.py":
+            item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.xdist_group("conformance"))
 
 
 @pytest.fixture(scope="session")
-def judge() -> Judge:
+def judge(counterparts: None) -> Judge:
     """Run checks against a described service and return the report."""
 
     def run(description: Description, only: Sequence[str] = ()) -> Report:

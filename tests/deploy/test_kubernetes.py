@@ -14,14 +14,12 @@ from tests.deploy.manifests import Manifest, containers, find, pod, references
 from tests.deploy.tools import call, output, tool
 
 KUBERNETES = "1.37"
-CUSTOM = {"PrometheusRule", "ServiceMonitor"}
 # What kubernetes-validate cannot know: custom resources.
 UNKNOWN = re.compile(r"(?i)\b(servicemonitor|prometheusrule)\b")
 WAIVED = {
     "KSV-0125": "the registry is the team's answer, not one of the scanner's own list",
     "KSV-01010": "takes the names PORT and LOG_LEVEL for secrets",
 }
-GIVEN_FROM_OUTSIDE = {"Secret"}
 QUANTITY = re.compile(r"(\d+)(m|Ki|Mi|Gi)?")
 MEBIBYTES = {"Mi": 1, "Gi": 1024}
 

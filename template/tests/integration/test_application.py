@@ -1,6 +1,6 @@
 """The assembled application, whatever the answers were."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -10,9 +10,17 @@ from app.container import Container
 from app.main import create_app
 from app.settings import Settings
 from chassis import service
+from chassis.lifecycle import Resources
 
 MakeSettings = Callable[..., Any]
 MakeClient = Callable[[Any], AbstractAsyncContextManager[Any]]
+RESOURCES = {
+    "database": "database_url",
+    "migration": "database_url",
+    "cache": "redis_url",
+    "dependencies": "dependency_timeout",
+}
+"""What the container opens, each with a setting that there is only when it is there."""
 
 
 @pytest.mark.criterion("H2")
@@ -38,6 +46,31 @@ async def test_the_container_lives_as_long_as_the_application(
         assert isinstance(container, Container)
         assert container.settings is settings
         assert container.chassis is client.app.state.chassis
+
+
+@pytest.mark.criterion("D1")
+async def test_what_is_opened_is_closed_in_reverse_order(
+    make_settings: MakeSettings, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    closed: list[str] = []
+    push = Resources.push
+
+    def watched(self: Resources, name: str, aclose: Callable[[], Awaitable[None]]) -> None:
+        async def close() -> None:
+            closed.append(name)
+            await aclose()
+
+        opened.append(name)
+        push(self, name, close)
+
+    monkeypatch.setattr(Resources, "push", watched)
+    async with make_client(make_settings()):
+        assert not closed
+    assert {name for name, field in RESOURCES.items() if field in Settings.model_fields} <= {
+        *opened
+    }
+    assert closed == opened[::-1]
 
 
 @pytest.mark.criterion("D3")

@@ -13,7 +13,7 @@ from conformance.registry import NotApplicableError, check, expect, expect_all
 from conformance.rig import Rig, base_environment, new_trace
 from conformance.scrape import Scrape
 
-SEED_BUCKETS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0]
+DURATION_BUCKETS = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0]
 
 _HTTP = {
     "http_requests_total": ("counter", "service method path status"),
@@ -75,7 +75,7 @@ async def _traffic(rig: Rig) -> None:
 
 @check(
     "M1",
-    "exactly the contract's names, types and labels, and the seed's buckets",
+    "the contract's names, types and labels, and its buckets",
     needs={"metrics"},
 )
 async def names_and_labels(bench: Bench) -> str:
@@ -87,7 +87,7 @@ async def names_and_labels(bench: Bench) -> str:
     buckets = sorted(
         {float(s.labels["le"]) for s in scrape.find("http_request_duration_seconds_bucket")}
     )[:-1]
-    if buckets != SEED_BUCKETS:
+    if buckets != DURATION_BUCKETS:
         problems.append(f"duration buckets are {buckets}")
     wrong = {s.labels.get("service") for s in scrape.samples if "service" in s.labels} - {
         bench.description.name
@@ -193,8 +193,9 @@ async def zero_series(bench: Bench) -> str:
             }
             if states != {"closed": 1.0, "open": 0.0, "half_open": 0.0}:
                 problems.append(f"circuit_breaker_state of {dependency} starts as {states}")
-        if not list(scrape.find(f"{_dependency_prefix(bench)}_requests_total")):
-            problems.append("the dependency's request counter has no series")
+        calls = list(scrape.find(f"{_dependency_prefix(bench)}_requests_total"))
+        if not calls or any(sample.value for sample in calls):
+            problems.append(f"the dependency's request counter starts as {calls}")
     if bench.description.cache:
         cache = list(scrape.find("cache_operations_total"))
         results = {sample.labels.get("result") for sample in cache}

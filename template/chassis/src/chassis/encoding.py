@@ -44,7 +44,7 @@ _LEFT_OUT = f',"{MARK}":'
 
 
 def quote(text: str, limit: int = MAX_TEXT) -> str:
-    """Writes a text as a JSON string of at most `limit` characters escapes counted."""
+    """Writes a text as a JSON string of at most `limit` characters, quotes and escapes counted."""
     text = text[:limit]
     if not text.isascii():
         text = text.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -173,8 +173,8 @@ class JsonWriter:
     def members(self, items: Iterable[tuple[object, object]]) -> str:
         """Pairs as `,"name":value`. Never raises but for its iterator.
 
-        Numbers and short texts under plain names, all that the access log has, are written right here: this loop
-        runs for every request, and calling functions was half of its time.
+        Numbers and short texts under plain names, most of what is logged, are written right here: calling functions was
+        half of this loop's time.
         """
         parts: list[str] = []
         add = parts.append

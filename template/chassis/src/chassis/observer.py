@@ -50,7 +50,7 @@ def install(app: FastAPI, metrics: Metrics, tracing: Tracing, lifecycle: Lifecyc
 
 
 class Observer:
-    """The outermost middleware."""
+    """The outermost middleware but for that of `TRUSTED_PROXIES`, which says who the client is."""
 
     def __init__(self, app: ASGIApp, instruments: Instruments) -> None:
         self.app = app

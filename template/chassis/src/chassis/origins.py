@@ -1,6 +1,6 @@
 """What a browser origin is (RFC 6454), and which ones a deployed service may trust.
 
-The template's questionnaire applies the same rules to its answers.
+The template's questionnaire accepts only what this module leaves unchanged.
 """
 
 import ipaddress

@@ -1,1 +1,1 @@
-"""The sample resource. To remove it: delete this folder, its tests, its migration and its line in `app/main.py`."""
+"""The sample resource. README.md says how to remove it."""

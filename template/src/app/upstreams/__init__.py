@@ -1,4 +1,4 @@
-"""Sample: asks the services that this one depends on whether they are alive. Yours to delete."""
+"""Sample: asks the services that this one depends on whether they are alive. README.md says how to remove it."""
 
 from app.upstreams.router import router
 
