@@ -1,7 +1,10 @@
 """Names, types and labels; what starts at zero; and nothing shared between applications."""
 
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
+from threading import Barrier
 from typing import Any
 
 import httpx2
@@ -126,6 +129,24 @@ def test_dependency_series_start_at_zero(metrics: Metrics, value: Value) -> None
     assert [value(name, status=s) for s in ("500", "circuit_open")] == [1, 1]
     assert value(f"{PREFIX}_auth_service_duration_seconds_count") == 1
     assert value(f"{PREFIX}_auth_service_duration_seconds_sum") == 0.2
+
+
+def test_threads_that_begin_an_operation_together_share_it(metrics: Metrics) -> None:
+    together = Barrier(8)
+
+    def run(name: str) -> None:
+        together.wait()
+        with metrics.operation(name):
+            pass
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            for number in range(20):
+                list(threads.map(run, [f"thing_{number}"] * 8))
+    finally:
+        sys.setswitchinterval(interval)
 
 
 @pytest.mark.criterion("M1")

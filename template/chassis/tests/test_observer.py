@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 from prometheus_client.openmetrics.exposition import generate_latest
 
@@ -85,6 +85,22 @@ async def test_the_access_log_tells_everything_once(
     }
     assert {name: line[name] for name in expected} == expected
     assert "hunter2" not in str(line)
+
+
+@pytest.mark.criterion("E2")
+async def test_a_trace_id_that_a_handler_passes_on_is_replaced(
+    make_app: MakeApp, connect: Connect
+) -> None:
+    app = make_app()
+
+    @app.get("/proxied")
+    async def proxied(response: Response) -> None:
+        response.headers["X-Trace-ID"] = "f" * 32
+
+    async with connect(app) as client:
+        answer = await client.get("/proxied")
+    (trace_id,) = answer.headers.get_list("X-Trace-ID")
+    assert trace_id != "f" * 32
 
 
 @pytest.mark.criterion("L4")

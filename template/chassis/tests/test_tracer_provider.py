@@ -93,6 +93,25 @@ async def test_application_spans_go_to_their_own_application(
 
 
 @pytest.mark.criterion("T7")
+@pytest.mark.criterion("T7")
+async def test_a_span_in_a_context_of_its_own_is_recorded(
+    make_app: MakeApp, connect: Connect, record_spans: RecordSpans
+) -> None:
+    """As for a message from a queue, whose context is extracted from its headers and begins empty."""
+    app = make_app()
+
+    @app.get("/consuming")
+    async def consuming() -> None:
+        with tracer.start_as_current_span("consume", context=Context()):
+            pass
+
+    spans = record_spans(app)
+    async with connect(app) as client:
+        await client.get("/consuming")
+    consume, _ = spans.get_finished_spans()
+    assert (consume.name, consume.parent) == ("consume", None)
+
+
 def test_outside_an_application_a_span_is_harmless(app: FastAPI) -> None:
     with tracer.start_as_current_span("work", Context()) as span:
         assert not span.is_recording()

@@ -5,6 +5,7 @@ once per label set and kept, since `labels()` on every request costs more than t
 """
 
 import functools
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -53,6 +54,7 @@ class Metrics:
         self.request_series = functools.cache(self._request_series)
         self.in_progress = functools.cache(self._in_progress)
         self._operations = functools.cache(self._operation)
+        self._registering = threading.Lock()
         self.dependency = functools.cache(self._dependency)
         self._cache_series = functools.cache(self._cache_child)
         self._health_series = functools.cache(self._health_child)
@@ -136,7 +138,10 @@ class Metrics:
 
     def operation(self, name: str) -> AbstractContextManager[None]:
         """Count and time the block as the business operation `name` (snake_case)."""
-        return self._operations(name).measure()
+        # Two threads that are the first would both register it.
+        with self._registering:
+            operation = self._operations(name)
+        return operation.measure()
 
     def _operation(self, name: str) -> "Operation":
         return Operation(f"{self._prefix}_{name}", self.registry, self._clock)

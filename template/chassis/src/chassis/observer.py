@@ -139,7 +139,9 @@ class _Observation:
         kind = message["type"]
         if kind == "http.response.start":
             self.status = message["status"]
-            headers = [*message.get("headers", ()), (b"x-trace-id", self.trace_id.encode())]
+            # A handler may have passed on those of somebody else's answer.
+            headers = [pair for pair in message.get("headers", ()) if pair[0] != b"x-trace-id"]
+            headers.append((b"x-trace-id", self.trace_id.encode()))
             if self.instruments.lifecycle.draining:
                 headers.append((b"connection", b"close"))
             message["headers"] = headers
@@ -205,7 +207,8 @@ class _Observation:
         if client := scope.get("client"):
             attributes["client.address"] = client[0][:_LONGEST]
         if agent := self.headers.get(b"user-agent"):
-            attributes["user_agent.original"] = _agent(agent[:_LONGEST])
+            shown = _agent if len(agent) <= _LONGEST else _shown_agent
+            attributes["user_agent.original"] = shown(agent)
         failed = self.status >= 500
         if failed:
             attributes["error.type"] = str(self.status)
@@ -213,10 +216,13 @@ class _Observation:
 
 
 def _shown(sent: str) -> str:
-    return redact_text(sent if len(sent) <= _LONGEST else sent[:_LONGEST])
+    # Cut at last: half a secret is not recognised.
+    return redact_text(sent)[:_LONGEST]
 
 
-# Callers come back.
-@lru_cache(maxsize=1024)
-def _agent(sent: bytes) -> str:
-    return redact_text(sent.decode("latin-1"))
+def _shown_agent(sent: bytes) -> str:
+    return _shown(sent.decode("latin-1"))
+
+
+# Callers come back; what is long is not kept.
+_agent = lru_cache(maxsize=1024)(_shown_agent)

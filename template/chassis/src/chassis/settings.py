@@ -108,6 +108,8 @@ class ChassisSettings(BaseSettings):
         env_file=".env",
         env_file_encoding="utf-8",
         hide_input_in_errors=True,
+        # A dependency may be called `model-dump`, say.
+        protected_namespaces=(),
         validate_default=True,
     )
 
@@ -184,6 +186,9 @@ class ChassisSettings(BaseSettings):
     otel_exporter_otlp_traces_protocol: Literal["grpc"] = Field("grpc", description="grpc")
     otel_exporter_otlp_headers: SecretStr | None = Field(
         None, description="Headers for the collector: key=value,..."
+    )
+    otel_exporter_otlp_traces_headers: SecretStr | None = Field(
+        None, description="Headers for traces alone; go before the general ones"
     )
     otel_traces_sampler: Literal[
         "always_on",

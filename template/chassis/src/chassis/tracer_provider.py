@@ -75,7 +75,8 @@ class _CurrentTracer(Tracer):
         record_exception: bool = True,
         set_status_on_exception: bool = True,
     ) -> Span:
-        tracers = otel_context.get_value(_CURRENT, context)
+        # A context that was extracted from a message, say, begins empty.
+        tracers = otel_context.get_value(_CURRENT, context) or otel_context.get_value(_CURRENT)
         if not isinstance(tracers, Tracers):
             # Not the current span itself: who gets it here ends it.
             return NonRecordingSpan(trace.get_current_span(context).get_span_context())

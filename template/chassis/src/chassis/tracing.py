@@ -59,8 +59,11 @@ _ID_BYTES: Final = 24
 _ID_BITS: Final = 8 * _ID_BYTES
 _SPAN_ID: Final = 2**64 - 1
 _UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
-# As the SDK flags the trace ids that it makes.
-_SAMPLED_ROOT: Final = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
+# Trace ids that are made here are random, as those of the SDK.
+_RANDOM: Final = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
+_SAMPLED: Final = {
+    flags: TraceFlags(flags | TraceFlags.SAMPLED) for flags in (_UNSAMPLED, _RANDOM)
+}
 
 
 RequestTrace = tuple[Span, Context, str, bool]
@@ -113,23 +116,26 @@ class Tracing:
         """
         context = self._context
         parent = trace_state = None
-        flags = _SAMPLED_ROOT
+        flags = _RANDOM
         ids = random.getrandbits(_ID_BITS)
         if b"traceparent" in headers:
             context, parent = _remote_parent(fields, context)
         if parent is not None:
             ids = parent.trace_id << 64 | ids & _SPAN_ID
             trace_state = parent.trace_state
-            flags = TraceFlags(TraceFlags.SAMPLED | parent.trace_flags & TraceFlags.RANDOM_TRACE_ID)
+            flags = TraceFlags(parent.trace_flags & TraceFlags.RANDOM_TRACE_ID)
         elif b"x-trace-id" in headers and (requested := _requested_trace_id(headers)):
             ids = requested << 64 | ids & _SPAN_ID
+            flags = _UNSAMPLED
         sampled = self._sampling.takes(ids >> 64, parent)
+        if sampled:
+            flags = _SAMPLED[flags]
         span: Span
         if sampled and self._spans is not None:
             own = SpanContext(ids >> 64, ids & _SPAN_ID, False, flags, trace_state)
             span = self._spans.start(method, own, parent, context)
         else:
-            span = UnrecordedSpan(ids, flags if sampled else _UNSAMPLED, trace_state)
+            span = UnrecordedSpan(ids, flags, trace_state)
         current = Context({**context, _SPAN_KEY: span})
         return span, current, ids.to_bytes(_ID_BYTES).hex(), sampled
 
@@ -172,10 +178,11 @@ class Tracing:
 
         from chassis.otlp import SpanExporter
 
-        secret = settings.otel_exporter_otlp_headers
+        secret = (
+            settings.otel_exporter_otlp_traces_headers or settings.otel_exporter_otlp_headers
+        )
         headers = None
-        # Those for traces alone go first; the exporter reads them itself.
-        if secret is not None and "OTEL_EXPORTER_OTLP_TRACES_HEADERS" not in os.environ:
+        if secret is not None:
             pairs = _pairs(secret.get_secret_value())
             # gRPC refuses names in any other case, and says so to nobody.
             headers = {unquote(name).lower(): value for name, value in pairs.items()}
