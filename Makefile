@@ -16,7 +16,7 @@ install: $(INSTALLED) ## Make .venv and install what is locked, when the lock ch
 
 $(INSTALLED): requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.13 ...")'
-	@test -x $(BIN)/python || { echo "Making .venv"; $(PYTHON) -m venv .venv; }
+	@test -x $(BIN)/pip || { echo "Making .venv"; $(PYTHON) -m venv .venv; }
 	@echo "Installing what requirements-dev.lock names"
 	@awk '/^[^ ]/ { uv = /^uv==/ } uv' requirements-dev.lock > .venv/uv.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement .venv/uv.lock
@@ -67,4 +67,4 @@ lock: install ## Renew all lock files (ARGS=--upgrade for the newest versions)
 
 .PHONY: clean
 clean: ## Remove what was built and installed here
-	rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -148,6 +148,8 @@ WRONG: list[tuple[str, object, str]] = [
             ("registry.example.com/Team", "must be a host and path in lower case"),
             ("registry.example.com//team", "must be a host and path in lower case"),
             ("registry.example.com/-team", "must be a host and path in lower case"),
+            ("registry.example.com/te_-am", "must be a host and path in lower case"),
+            ("my_registry:5000/team", "must be a host and path in lower case"),
             ("registry.example.com/te am", "must be a host and path in lower case"),
             ("", "must be a host and path in lower case"),
         )
@@ -255,6 +257,26 @@ def copy(template: Path, destination: Path, *arguments: str) -> subprocess.Compl
         capture_output=True,
         text=True,
         check=False,
+    )
+
+
+def test_a_new_name_is_judged_also_when_files_are_overwritten(
+    renderer: Renderer, tmp_path: Path
+) -> None:
+    """An update overwrites, too, and keeps an old name; that is no way around for a new one."""
+    done = copy(renderer.template, tmp_path / "redis", "--force", "--data", "service_name=redis")
+    assert "service_name must not be a reserved word" in done.stderr
+    assert not (tmp_path / "redis").exists()
+
+
+def test_a_long_place_of_the_template_stays_on_one_line(renderer: Renderer, tmp_path: Path) -> None:
+    """`make update` reads it there."""
+    template = tmp_path / "the platform engineering team's documents" / f"{'a' * 60} template"
+    shutil.copytree(renderer.template, template)
+    assert copy(template, tmp_path / "orders").returncode == 0
+    written = (tmp_path / "orders/.copier-answers.yml").read_text().splitlines()
+    assert any(
+        line.startswith("_src_path") and line.rstrip("'").endswith(" template") for line in written
     )
 
 

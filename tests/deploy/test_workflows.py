@@ -174,9 +174,10 @@ def test_gitlab_proposes_what_passed(
     (programs / "make").chmod(0o755)
     given = {
         **{"PATH": f"{programs}:{os.environ['PATH']}", "CI_SERVER_HOST": "gitlab.example.com"},
+        **{"CI_SERVER_URL": "https://gitlab.example.com:8443/git"},
         **{"CI_DEFAULT_BRANCH": "main", "CI_PROJECT_PATH": "team/service", "UPDATE_TOKEN": "t"},
         **{"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{origin}.insteadOf"},
-        "GIT_CONFIG_VALUE_0": "https://oauth2:t@gitlab.example.com/team/service.git",
+        "GIT_CONFIG_VALUE_0": "https://oauth2:t@gitlab.example.com:8443/git/team/service.git",
     }
 
     def ran(job: str, **variables: str) -> bool:
@@ -195,6 +196,68 @@ def test_gitlab_proposes_what_passed(
     ]
     changed = git(origin, "diff", "--name-only", "main", "updates/libraries").split()
     assert changed == ["requirements.lock"]
+
+    pushed = git(origin, "rev-parse", "updates/libraries")
+    git(
+        checkout,
+        "bundle",
+        "create",
+        "--quiet",
+        "libraries.bundle",
+        tampered(checkout, ".gitlab-ci.yml"),
+    )
+    assert not ran("propose")
+    assert git(origin, "rev-parse", "updates/libraries") == pushed
+
+
+def tampered(checkout: Path, pipeline: str) -> str:
+    """Commit what a new library slipped in, leave the branch as it was, and return the commit's range."""
+    for name in ("requirements.lock", pipeline):
+        (checkout / name).write_text("evil\n")
+    git(checkout, "commit", "--quiet", "--all", "--message=Update the libraries")
+    git(checkout, "branch", "--force", "evil")
+    git(checkout, "reset", "--quiet", "--hard", "HEAD^")
+    return "main..evil"
+
+
+@pytest.mark.parametrize(
+    ("gh", "evil", "proposed"),
+    [("echo 0", False, True), ("exit 1", False, False), ("echo 0", True, False)],
+    ids=["passed", "no-answer", "tampered"],
+)
+def test_github_proposes_what_passed(
+    gh: str, evil: bool, proposed: bool, rendered: Rendered, tmp_path: Path
+) -> None:
+    """A branch and a pull request; red when there is none, and nothing but locks is pushed with new libraries."""
+    origin, checkout = tmp_path / "origin", tmp_path / "checkout"
+    shutil.copytree(rendered(DEFAULT), checkout)
+    commit(checkout)
+    git(tmp_path, "clone", "--quiet", "--bare", str(checkout), str(origin))
+    git(checkout, "remote", "add", "origin", str(origin))
+    changes = tmp_path / "changes/libraries"
+    changes.mkdir(parents=True)
+    pipeline = ".github/workflows/ci.yml" if evil else "requirements-dev.lock"
+    # A bundle names what it holds, which has to be HEAD.
+    commits = tampered(checkout, pipeline).partition("..")[2]
+    git(checkout, "checkout", "--quiet", commits)
+    bundle = str(changes / "libraries.bundle")
+    git(checkout, "bundle", "create", "--quiet", bundle, "main..HEAD", "HEAD")
+    git(checkout, "checkout", "--quiet", "main")
+    (tmp_path / "gh").write_text(
+        f'#!/bin/sh\ncase "$1 $2" in "pr list") {gh};; "pr create") touch {tmp_path}/created;; esac\n'
+    )
+    (tmp_path / "gh").chmod(0o755)
+    made = dict(jobs(checkout / ".github/workflows/updates.yml"))
+    script = made["propose"]["steps"][-1]["run"]
+    given = {"RUNNER_TEMP": str(tmp_path), "GITHUB_REF_NAME": "main"}
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", script],
+        cwd=checkout,
+        env={**os.environ, **given, "PATH": path},
+    )
+    assert (done.returncode == 0) == (tmp_path / "created").exists() == proposed
+    assert ("updates/libraries" in git(origin, "branch", "--format=%(refname:short)")) != evil
 
 
 def test_scripts_of_gitlab_pass_shellcheck(pipeline: dict[str, Any], tmp_path: Path) -> None:

@@ -61,9 +61,7 @@ _SPAN_ID: Final = 2**64 - 1
 _UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
 # Trace ids that are made here are random, as those of the SDK.
 _RANDOM: Final = TraceFlags(TraceFlags.RANDOM_TRACE_ID)
-_SAMPLED: Final = {
-    flags: TraceFlags(flags | TraceFlags.SAMPLED) for flags in (_UNSAMPLED, _RANDOM)
-}
+_SAMPLED: Final = {flags: TraceFlags(flags | TraceFlags.SAMPLED) for flags in (_UNSAMPLED, _RANDOM)}
 
 
 RequestTrace = tuple[Span, Context, str, bool]
@@ -178,9 +176,7 @@ class Tracing:
 
         from chassis.otlp import SpanExporter
 
-        secret = (
-            settings.otel_exporter_otlp_traces_headers or settings.otel_exporter_otlp_headers
-        )
+        secret = settings.otel_exporter_otlp_traces_headers or settings.otel_exporter_otlp_headers
         headers = None
         if secret is not None:
             pairs = _pairs(secret.get_secret_value())
