@@ -1,7 +1,6 @@
 """E8 and REQUEST_TIMEOUT: what one request may take."""
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -12,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from chassis import limits
 from chassis.errors import phrase
@@ -179,40 +178,6 @@ class TestTimeout:
         assert standard(response, 503)["message"] == "The request took too long"
         assert response.headers["retry-after"] == "1"
         assert cancelled.is_set()
-
-    async def test_leaves_a_thread_its_place(self, app: FastAPI) -> None:
-        """A thread cannot be stopped: given to the next request, its place would be taken by one more."""
-        gate, begun = threading.Event(), []
-        answered: asyncio.Queue[int] = asyncio.Queue()
-
-        @app.get("/blocking")
-        def blocking() -> None:
-            begun.append(1)
-            gate.wait(10)
-
-        async def send(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                answered.put_nowait(message["status"])
-
-        async def never() -> Message:
-            await asyncio.Event().wait()
-            raise AssertionError
-
-        scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/blocking"}
-        scope |= {"headers": [], "query_string": b"", "scheme": "http", "http_version": "1.1"}
-        try:
-            requests = []
-            for _ in range(2):
-                wave = [asyncio.create_task(app({**scope}, never, send)) for _ in range(40)]
-                async with asyncio.timeout(5):
-                    assert {await answered.get() for _ in wave} == {503}
-                requests += wave
-        finally:
-            gate.set()
-        async with asyncio.timeout(5):
-            await asyncio.gather(*requests)
-        assert 0 < len(begun) <= 40, "the size of the pool, which the first wave fills"
-        assert answered.empty()
 
     async def test_what_a_handler_makes_of_it_comes_too_late(
         self, app: FastAPI, client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture

@@ -1,8 +1,10 @@
 """What one request may take: time (`REQUEST_TIMEOUT`) and body size (`MAX_BODY_BYTES`)."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable
 from contextvars import ContextVar, copy_context
+from inspect import isasyncgen, iscoroutine
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -32,10 +34,10 @@ class Limits:
     """Answers 413 to a body over `max_bytes`, and 503 to a request that takes over `seconds`.
 
     A body is checked when it is read, that is after routing: so the 413 has its route, and nothing
-    is buffered. A request that has not begun to answer in time is cancelled; a response that has
-    begun may stream for longer. One that a thread works for, since its handler is no coroutine, is
-    answered but not cancelled. Whatever a handler makes of a refusal, also an answer or an error of its
-    own, comes too late.
+    is buffered. A request that has not begun to answer in time is answered at once and cancelled; a
+    response that has begun may stream for longer. One that a thread works for, since its handler or a
+    dependency is no coroutine, is not cancelled. Whatever a handler makes of a refusal, also an answer
+    or an error of its own, comes too late.
 
     `asyncio.timeout` sets a timer for each request and takes it back, which costs more than the log
     line. All requests have the same time here, so they end in the order in which they came, and
@@ -102,6 +104,7 @@ class _Limited:
 
     __slots__ = (
         "_answer",
+        "_cancelled",
         "_cancelling",
         "_context",
         "_limits",
@@ -128,6 +131,7 @@ class _Limited:
         self._receive = receive
         self._received = 0
         self._send = send
+        self._cancelled = False
         self._cancelling = task.cancelling()
         self._context = copy_context()
         self._answer: asyncio.Task[None] | None = None
@@ -153,31 +157,28 @@ class _Limited:
 
     def expire(self) -> None:
         self.refusal = _TOO_LATE
-        if _waits_for_thread(self.task):
-            # Cancelled, it would leave its place among the threads to the next one, and its thread would go on.
-            self._answer = asyncio.get_running_loop().create_task(
-                self._respond(*self.refusal), context=self._context
-            )
-        else:
-            self.task.cancel()
+        # By a task of its own: one that is cancelled may wait for a thread all the same, as in a task of a task group.
+        self._answer = asyncio.get_running_loop().create_task(
+            self._respond(*self.refusal), context=self._context
+        )
+        # Cancelled, it would leave its place among the threads to the next one, and its thread would go on.
+        if not _waits_for_thread(self.task):
+            self._cancelled = self.task.cancel()
 
     def explains(self, error: BaseException) -> bool:
         """Whether `error` comes of the refusal, not of somebody else's cancellation as well."""
-        others = self.task.cancelling() - self._is_cancelled() > self._cancelling
+        others = self.task.cancelling() - self._cancelled > self._cancelling
         refused = self.refusal is not None
         return refused and not (others and isinstance(error, asyncio.CancelledError))
 
     async def answered(self) -> None:
         """Send the refusal, unless that is done already."""
-        if self._is_cancelled():
+        if self._cancelled:
             self.task.uncancel()
         if self._answer is not None:
             await self._answer
         elif self.refusal is not None:
             await self._respond(*self.refusal)
-
-    def _is_cancelled(self) -> bool:
-        return self.refusal is _TOO_LATE and self._answer is None
 
     async def _respond(self, status: int, message: str) -> None:
         response = error_response(self._scope, status, message)
@@ -192,12 +193,18 @@ class _Limited:
 
 
 def _waits_for_thread(task: asyncio.Task[Any]) -> bool:
-    """Whether a thread of `run_in_threadpool` works for `task`: a handler that is no coroutine function."""
-    innermost: Any = task.get_coro()
-    while hasattr(getattr(innermost, "cr_await", None), "cr_code"):
-        innermost = innermost.cr_await
-    code = getattr(innermost, "cr_code", None)
-    return code is not None and code.co_name == _IN_THREAD
+    """Whether a thread of `run_in_threadpool` works for `task`: for what is no coroutine function."""
+    innermost = ""
+    awaited: object = task.get_coro()
+    while awaited is not None:
+        if iscoroutine(awaited):
+            innermost, awaited = awaited.cr_code.co_name, awaited.cr_await
+        elif isasyncgen(awaited):
+            awaited = awaited.ag_await
+        else:
+            # The step of an asynchronous generator, as of a `def` dependency with `yield`, does not say of which.
+            awaited = next(filter(isasyncgen, gc.get_referents(awaited)), None)
+    return innermost == _IN_THREAD
 
 
 async def _nothing() -> None:
