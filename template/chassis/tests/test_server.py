@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import json
 import signal
 import socket
 import subprocess
@@ -10,12 +9,10 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
-from unittest.mock import Mock
 
 import httpx2
 import pytest
-import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 
 from chassis import server as chassis_server
 from chassis.lifecycle import State
@@ -198,73 +195,6 @@ async def test_scrapes_change_no_metric(serve: Serve, client: httpx2.AsyncClient
         url = f"http://127.0.0.1:{running.metrics_port}/metrics"
         await client.get(url)
         assert "http_requests_total{" not in (await client.get(url)).text
-
-
-async def test_an_answer_leaves_in_one_packet(
-    make_app: MakeApp, make_settings: MakeSettings
-) -> None:
-    """Head and body in one system call, which is one packet while they fit into it."""
-    config = chassis_server._config(make_app(), make_settings(), 0)
-    config.load()
-    protocol = chassis_server._HttpProtocol(config, uvicorn.Server(config).server_state, {})
-    transport = Mock(asyncio.Transport, **{"is_closing.return_value": False})
-    protocol.connection_made(transport)
-    protocol.data_received(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
-    await asyncio.gather(*protocol.tasks)
-    ((head, body),) = transport.writelines.call_args.args
-    assert head.startswith(b"HTTP/1.1 200 OK\r\n") and head.endswith(b"\r\n\r\n")
-    assert json.loads(body)
-    transport.write.assert_not_called()
-    protocol.connection_lost(None)
-
-
-@pytest.mark.criterion("E1", "E2", "L3")
-@pytest.mark.parametrize("line", ["GET /é HTTP/1.1", "GET / HTTP/1.1\r\nno colon", "\x16\x03"])
-async def test_what_is_not_http_gets_the_standard_answer(
-    serve: Serve, caplog: pytest.LogCaptureFixture, line: str
-) -> None:
-    async with serve() as running:
-        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
-        writer.write(f"{line}\r\nHost: a\r\n\r\n".encode())
-        head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
-        writer.close()
-    status, *lines = head.split("\r\n")
-    headers = dict(header.lower().split(": ") for header in lines)
-    found = json.loads(body)
-    assert status == "HTTP/1.1 400 Bad Request"
-    assert int(headers["content-length"]) == len(body)
-    assert (headers["connection"], headers["vary"]) == ("close", "origin")
-    assert list(found) == ["error", "message", "details", "trace_id"]
-    assert headers["x-trace-id"] == found["trace_id"] != "0" * 32
-    logged = filter(chassis_server._not_logged_yet, caplog.records)
-    warnings = [record.message for record in logged if record.levelname == "WARNING"]
-    assert warnings == ["invalid_http_request"]
-
-
-@pytest.mark.criterion("L3")
-async def test_a_request_that_becomes_none_is_a_client_that_left(
-    make_app: MakeApp, serve: Serve, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A second answer beside its own would have ids that nothing else has."""
-    app = make_app()
-    reading = asyncio.Event()
-
-    @app.post("/read")
-    async def read(request: Request) -> int:
-        chunks = request.stream()
-        await anext(chunks)
-        reading.set()
-        return len(await anext(chunks))
-
-    async with serve(app) as running:
-        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
-        head = "POST /read HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-        writer.write(f"{head}1\r\nx\r\n".encode())
-        await asyncio.wait_for(reading.wait(), LIMIT)
-        writer.write(b"zz\r\n")
-        assert await reader.read() == b""
-        writer.close()
-    assert "invalid_http_request" not in caplog.messages
 
 
 @pytest.mark.criterion("M6")

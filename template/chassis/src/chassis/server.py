@@ -4,30 +4,26 @@ import asyncio
 import gc
 import logging
 import os
-import random
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from chassis import Chassis
 from chassis.errors import ResponseAborted, error_response
+from chassis.protocol import HttpProtocol
 from chassis.settings import ChassisSettings
-from chassis.transport import JoiningTransport
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +57,7 @@ def _config(app: ASGIApp, settings: ChassisSettings, port: int) -> uvicorn.Confi
         host=settings.host,
         port=port,
         loop="uvloop",
-        http=_HttpProtocol,
+        http=HttpProtocol,
         lifespan="auto",
         log_config=None,
         log_level=_SERVER_LEVELS.get(settings.log_level, "warning"),
@@ -151,39 +147,6 @@ class _MetricsServer(uvicorn.Server):
         super().__init__(config)
         config.load()
         self.lifespan = config.lifespan_class(config)
-
-
-class _HttpProtocol(HttpToolsProtocol):
-    """uvicorn's, but an answer leaves in one packet, and what is no request gets the standard answer, too (E1, E2).
-
-    Where a request is under way, what follows is no part of it and no other: the client counts as gone.
-    A second answer would end up inside the first, with ids that nothing else has.
-    """
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        joining = JoiningTransport(transport, self.loop)
-        super().connection_made(cast("asyncio.Transport", joining))
-
-    def send_400_response(self, msg: str) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-            self.transport.close()
-            return
-        context = trace.SpanContext(
-            random.getrandbits(128), random.getrandbits(64), is_remote=False
-        )
-        with trace.use_span(trace.NonRecordingSpan(context)):
-            headers = {"Connection": "close", "Vary": "Origin"}
-            headers["X-Trace-ID"] = context.trace_id.to_bytes(16).hex()
-            response = error_response({"headers": ()}, 400, "This is not HTTP", headers=headers)
-            client = self.client[0] if self.client else None
-            logger.warning("invalid_http_request", extra={"client_ip": client})
-        lines = (b"%b: %b\r\n" % header for header in response.raw_headers)
-        self.transport.write(
-            b"HTTP/1.1 400 Bad Request\r\n%b\r\n%b" % (b"".join(lines), bytes(response.body))
-        )
-        self.transport.close()
 
 
 class MetricsApp:
