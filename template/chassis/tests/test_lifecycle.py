@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
-from chassis.lifecycle import Lifecycle, Resources, State
+from chassis.lifecycle import Lifecycle, Resources, State, log_failures
 
 
 @pytest.mark.criterion("H4")
@@ -66,3 +67,35 @@ async def test_what_was_opened_is_closed_when_the_rest_cannot_be() -> None:
             resources.push("database", closing("database", closed))
             raise LookupError
     assert closed == ["database"]
+
+
+@pytest.mark.criterion("L5")
+@pytest.mark.parametrize("event", ["startup_failed", "shutdown_failed"])
+@pytest.mark.parametrize("error", [LookupError("no"), SystemExit(2)])
+async def test_why_it_does_not_start_or_stop_is_an_exception_in_the_log(
+    caplog: pytest.LogCaptureFixture, event: str, error: BaseException
+) -> None:
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[str]:
+        if event == "startup_failed":
+            raise error
+        yield "state"
+        raise error
+
+    with pytest.raises(type(error)):
+        async with log_failures(lifespan()) as state:
+            assert state == "state"
+    (record,) = caplog.records
+    assert (record.getMessage(), record.exc_info and record.exc_info[1]) == (event, error)
+
+
+@pytest.mark.criterion("H4")
+async def test_an_end_that_is_forced_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        yield
+
+    with pytest.raises(asyncio.CancelledError):
+        async with log_failures(lifespan()):
+            raise asyncio.CancelledError
+    assert caplog.messages == []

@@ -14,7 +14,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from chassis import cors, errors, health, limits, observer, service, tracer_provider
 from chassis.health import Health
-from chassis.lifecycle import Lifecycle
+from chassis.lifecycle import Lifecycle, log_failures
 from chassis.metrics import Metrics
 from chassis.settings import ChassisSettings
 from chassis.tracing import NATIVE_TELEMETRY_OFF, Tracing
@@ -75,7 +75,7 @@ def _wrap_lifespan(app: FastAPI, chassis: Chassis) -> None:
         # What the application starts here, its background tasks too, finds its own tracer provider.
         token = otel_context.attach(chassis.tracing.context())
         try:
-            async with inner(app) as state:
+            async with log_failures(inner(app)) as state:
                 yield state
         finally:
             otel_context.detach(token)

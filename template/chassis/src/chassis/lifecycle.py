@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from enum import StrEnum
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 CLOSE_TIMEOUT = 5.0
 
 
@@ -33,6 +34,23 @@ class Lifecycle:
     def drain(self) -> None:
         self.state = State.DRAINING
         self.draining = True
+
+
+@asynccontextmanager
+async def log_failures(lifespan: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
+    """Log why an application does not start or stop as an exception; Starlette makes a text of it."""
+    event = "startup_failed"
+    try:
+        async with lifespan as state:
+            event = "shutdown_failed"
+            yield state
+    except (asyncio.CancelledError, GeneratorExit):
+        # An end that is forced.
+        raise
+    except BaseException:
+        # Also sys.exit() and a panic of an extension.
+        logger.exception(event)
+        raise
 
 
 class Resources:
