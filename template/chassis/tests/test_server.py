@@ -4,8 +4,6 @@ import asyncio
 import gc
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import FastAPI
+from starlette.types import Scope
 
 from chassis import server as chassis_server
 from chassis.lifecycle import State
@@ -21,22 +20,6 @@ from chassis.server import DrainingServer, MetricsApp
 MakeApp = Callable[..., FastAPI]
 MakeSettings = Callable[..., Any]
 LIMIT = 10.0
-HANGING = """
-import os, signal, threading, time
-from chassis import server
-from chassis.configuration import load
-from chassis.settings import ChassisSettings
-from fastapi import FastAPI
-from chassis import NATIVE_TELEMETRY_OFF, install
-
-server.EXIT_SECONDS = 0.1
-settings = load(ChassisSettings, _env_file=None, host="127.0.0.1", port=0, drain_seconds=0)
-app = FastAPI(telemetry=NATIVE_TELEMETRY_OFF)
-install(app, settings)
-threading.Thread(target=time.sleep, args=(60,)).start()
-threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-raise SystemExit(server.serve(app, settings))
-"""
 
 
 class Running:
@@ -209,13 +192,59 @@ async def test_a_version_that_is_none_gets_the_text_format(
 
 
 @pytest.mark.criterion("H4")
-def test_a_thread_that_hangs_does_not_hold_the_exit() -> None:
-    """Python waits for its threads, and so does the event loop for those of `to_thread`."""
-    finished = subprocess.run(
-        [sys.executable, "-c", HANGING], timeout=LIMIT, capture_output=True, text=True
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert "threads_abandoned" in finished.stderr
+async def test_a_scrape_that_hangs_does_not_hold_the_end(
+    serve: Serve, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = asyncio.Event()
+
+    async def hang(self: MetricsApp, scope: Scope) -> None:
+        inside.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(MetricsApp, "_respond", hang)
+    async with serve(drain_seconds=0, graceful_timeout=600) as running:
+        url = f"http://127.0.0.1:{running.metrics_port}/metrics"
+        scrape = asyncio.create_task(client.get(url))
+        await inside.wait()
+        running.server.handle_exit(signal.SIGTERM, None)
+        await running.end()
+        await scrape
+
+
+@pytest.mark.criterion("L5", "L3")
+async def test_a_request_that_the_stop_cuts_off_is_logged_once(
+    make_app: MakeApp, serve: Serve, client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app()
+    inside = asyncio.Event()
+
+    @app.get("/slow")
+    async def slow() -> None:
+        inside.set()
+        await asyncio.Event().wait()
+
+    async with serve(app, drain_seconds=0, graceful_timeout=1) as running:
+        answer = asyncio.create_task(running.get(client, "/slow"))
+        await inside.wait()
+        running.server.handle_exit(signal.SIGTERM, None)
+        assert (await answer).status_code == 503
+        await running.end()
+    logged = [r for r in caplog.records if chassis_server._not_logged_yet(r)]
+    assert [r.getMessage() for r in logged if r.exc_info] == []
+    assert [r.getMessage() for r in logged if r.name == "chassis.access"] == ["request_completed"]
+
+
+async def test_what_is_not_http_is_logged_once(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serve() as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(b"\x16\x03\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        writer.close()
+    logged = [r for r in caplog.records if chassis_server._not_logged_yet(r)]
+    warnings = [record.message for record in logged if record.levelname == "WARNING"]
+    assert warnings == ["invalid_http_request"]
 
 
 async def test_a_port_in_use_ends_the_start_and_frees_the_other(

@@ -31,7 +31,7 @@ def main(settings: str, create_app: str, arguments: Sequence[str] | None = None)
 
     Returns:
         The exit code: 0, 1 when it could not start, 78 (`EX_CONFIG`) when the configuration is
-        wrong.
+        wrong, 128 plus the signal's number after a forced end.
     """
     options = _parser().parse_args(arguments)
     facts = service.read()

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
 from types import FrameType
 
 import uvicorn
@@ -31,23 +32,33 @@ logger = logging.getLogger(__name__)
 _SERVER_LEVELS = {"DEBUG": None, "ERROR": "error", "CRITICAL": "critical"}
 METRICS_PATH = "/metrics"
 EXIT_SECONDS = 3.0
-"""After the server has stopped, the process ends within this time, whatever its threads do."""
+"""After the server has stopped, or was told twice to, the process ends within this time, whatever hangs."""
 
-_REFUSED = "Invalid HTTP request received."
+_METRICS_GRACEFUL_TIMEOUT = 1
+# What others have logged already, with ids or as an exception, is logged by uvicorn again as one of these.
+_LOGGED_TEXTS = ("Invalid HTTP request received.", "Traceback (most recent call last):")
+_LOGGED_ERRORS = (ResponseAborted, asyncio.CancelledError)
 
 
 def serve(app: FastAPI, settings: ChassisSettings) -> int:
     """Serve `app` until a signal ends it.
 
     Returns:
-        The exit code: 0 after an orderly end, 128 plus the signal's number after a forced one.
+        The exit code: 0 after an orderly end, 1 when it could not start, 128 plus the signal's number after a forced
+        end.
     """
     chassis: Chassis = app.state.chassis
     logging.getLogger("uvicorn.error").addFilter(_not_logged_yet)
     metrics = _MetricsServer(_config(MetricsApp(chassis), settings, settings.metrics_port))
     server = DrainingServer(_config(app, settings, settings.port), chassis, settings, metrics)
     threading.Thread(target=_end_at_last, args=(server,), daemon=True).start()
-    server.run()
+    try:
+        server.run()
+    except SystemExit:
+        if server.started:
+            raise
+        # uvicorn's, who has said why.
+        return server.exit_code or 1
     return server.exit_code
 
 
@@ -85,7 +96,8 @@ class DrainingServer(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self.exit_code = 0
-        self.stopped = threading.Event()
+        # Unlike an event's lock, it may be used by a signal handler that interrupts its use.
+        self.ended: SimpleQueue[None] = SimpleQueue()
         self._chassis = chassis
         self._drain_seconds = settings.drain_seconds
         self._metrics = metrics
@@ -119,12 +131,13 @@ class DrainingServer(uvicorn.Server):
         await self._metrics.shutdown()
         gc.unfreeze()
         logger.info("service_stopped")
-        self.stopped.set()
+        self.ended.put(None)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._signalled or self._loop is None:
             self.should_exit = self.force_exit = True
             self.exit_code = 128 + sig
+            self.ended.put(None)
             return
         self._signalled = True
         # Python runs signal handlers between any two bytecodes; the loop, this between callbacks.
@@ -145,6 +158,8 @@ class _MetricsServer(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
+        # One that scrapes without reading must not have the whole time once more, nor hold an end that is forced.
+        config.timeout_graceful_shutdown = _METRICS_GRACEFUL_TIMEOUT
         config.load()
         self.lifespan = config.lifespan_class(config)
 
@@ -189,10 +204,10 @@ def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
 
 def _end_at_last(server: "DrainingServer") -> None:
     # Python waits for every thread before it exits. One that hangs, in a handler that is no coroutine, would hold the
-    # exit for ever (H4).
-    server.stopped.wait()
+    # exit for ever (H4), and so would a lifespan that hangs.
+    server.ended.get()
     time.sleep(EXIT_SECONDS)
-    logger.warning("threads_abandoned")
+    logger.warning("exit_forced" if server.force_exit else "threads_abandoned")
     os._exit(server.exit_code)
 
 
@@ -203,4 +218,4 @@ def _port(server: uvicorn.Server) -> int:
 
 def _not_logged_yet(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, ResponseAborted) and record.msg != _REFUSED
+    return not (isinstance(error, _LOGGED_ERRORS) or str(record.msg).startswith(_LOGGED_TEXTS))
