@@ -52,8 +52,9 @@ def prepare(app: FastAPI, settings: ChassisSettings) -> Chassis:
 def install(app: FastAPI, settings: ChassisSettings) -> Chassis:
     """Turn the improvements on. Each line can stand alone, after `prepare`.
 
-    Middleware runs in reverse order: the observer, installed last, sees everything; the error
-    boundary is innermost, so that its answers get their CORS headers and are counted.
+    Middleware runs in reverse order: the observer, installed last but for who says who the client
+    is, sees everything; the error boundary is innermost, so that its answers get their CORS headers
+    and are counted.
     """
     chassis = prepare(app, settings)
     errors.install(app)
