@@ -8,7 +8,7 @@ everything else is an accident and answered with a fixed message.
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -22,7 +22,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chassis import openapi, routes
 from chassis.encoding import safe_text, stack_of, type_name
-from chassis.redaction import MASK, redact_text
+from chassis.redaction import redact_text
+from chassis.violations import violation
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +34,6 @@ _STANDARD = "chassis.standard_error"
 _BODILESS = frozenset({204, 205, 304})
 _BODY = frozenset({"http.response.body", "http.response.pathsend"})
 _OF_THE_BODY = (b"content-type", b"content-length", b"content-encoding", b"transfer-encoding")
-_LONGEST_LOCATION = 100
-# Messages of these kinds may repeat what was sent: `int("hunter2")` in a validator does.
-_REPEATS_INPUT = frozenset({"value_error", "assertion_error", "union_tag_invalid"})
-_SHORTEST_MASKED = 3
 _RFC_9110 = {
     413: "Content Too Large",
     414: "URI Too Long",
@@ -283,34 +280,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    details = {"errors": [_violation(entry) for entry in error.errors()]}
+    details = {"errors": [violation(entry) for entry in error.errors()]}
     return error_response(request.scope, 422, "The request is not valid", details=details)
-
-
-def _violation(entry: Mapping[str, Any]) -> dict[str, Any]:
-    # `input` echoes what was sent, passwords included, and `ctx` may hold what no encoder takes.
-    location: Sequence[str | int] = entry["loc"]
-    kind, message = entry["type"], entry["msg"]
-    if kind in _REPEATS_INPUT:
-        for text in _texts(entry.get("ctx", {}).get("tag", entry.get("input"))):
-            message = message.replace(text, MASK)
-    return {
-        "loc": [p[:_LONGEST_LOCATION] if isinstance(p, str) else p for p in location],
-        "type": kind,
-        "msg": message,
-    }
-
-
-def _texts(sent: object) -> Iterator[str]:
-    """What was sent, as a message may repeat it: whole, and each value of a list or an object, longest first."""
-    values = [sent]
-    for value in values:
-        if isinstance(value, Mapping):
-            values += value.values()
-        elif isinstance(value, list | tuple | set):
-            values += value
-    shown = {text for value in values for text in (str(value), repr(value))}
-    return (t for t in sorted(shown, key=len, reverse=True) if len(t) >= _SHORTEST_MASKED)
 
 
 async def _on_app_error(request: Request, error: Exception) -> Response:
