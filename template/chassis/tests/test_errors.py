@@ -1,5 +1,6 @@
 """E1-E3, E5, E7: one shape for every refusal, with what the caller may know."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
@@ -253,6 +254,21 @@ class TestDomainErrors:
         assert body["message"] == "It is taken"
         assert body["details"] == {"code": "taken", "by": 7}
         assert response.headers["x-by"] == "7"
+
+    @pytest.mark.criterion("E1")
+    async def test_are_json_with_numbers_that_are_none(
+        self, app: FastAPI, client: httpx2.AsyncClient
+    ) -> None:
+        details = {"nan": float("nan"), "in": [{"finite": 0.5, "not": (float("-inf"),)}]}
+        app.get("/ratio")(raising(AppError(400, "bad_ratio", "x", details=details)))
+
+        response = await client.get("/ratio")
+
+        assert json.loads(response.content, parse_constant=pytest.fail)["details"] == {
+            "code": "bad_ratio",
+            "nan": None,
+            "in": [{"finite": 0.5, "not": [None]}],
+        }
 
     async def test_say_it_once(self, app: FastAPI, client: httpx2.AsyncClient) -> None:
         app.get("/later")(raising(HTTPException(503, headers={"retry-after": "7"})))

@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Awaitable, Mapping
 from http import HTTPStatus
+from math import isfinite
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -132,8 +133,23 @@ def error_response(
     else:
         media_type = JSON.decode()
         body = {"error": error, "message": message, "details": details, "trace_id": trace_id}
-    content = json.dumps(body, default=str, separators=(",", ":")).encode()
-    return Response(content, status, headers, media_type)
+    return Response(_as_json(body), status, headers, media_type)
+
+
+def _as_json(body: dict[str, Any]) -> str:
+    try:
+        return json.dumps(body, allow_nan=False, default=str, separators=(",", ":"))
+    except ValueError:
+        return json.dumps(_finite(body), default=str, separators=(",", ":"))
+
+
+def _finite(value: object) -> object:
+    """`value` with null for each NaN and infinity, which are no JSON, as in log lines."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(member) for key, member in value.items()}
+    return [_finite(member) for member in value] if isinstance(value, list | tuple) else value
 
 
 def phrase(status: int) -> str:
