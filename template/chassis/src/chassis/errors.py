@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Mapping
 from http import HTTPStatus
 from math import isfinite
+from traceback import walk_tb
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -209,35 +210,42 @@ class ErrorBoundary:
 
 
 class _Answer:
-    __slots__ = ("complete", "receive", "replacement", "scope", "send", "started")
+    __slots__ = ("last", "receive", "replacement", "scope", "send", "started")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self.receive = receive
         self.send = send
         self.started = False
-        self.complete = False
+        self.last: Awaitable[None] | None = None
         self.replacement: Response | None = None
 
     async def run(self, app: ASGIApp) -> None:
         try:
             await app(self.scope, self.receive, self.forward)
-        except ClientDisconnect:
-            # Nobody is left to answer, and nothing here is wrong.
-            return
         except (GeneratorExit, KeyboardInterrupt):
             raise
         except BaseException as error:
             # Also sys.exit() and a panic of an extension: the server would answer these by itself.
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
-            if isinstance(error, BodyTooLarge) and not self.started:
-                raise
-            logger.exception("unhandled_exception")
-            record_exception(error)
-            if self.complete:
+            if _is_only(error, ClientDisconnect):
+                # Nobody is left to answer, and nothing here is wrong.
                 return
-            if self.started and self.replacement is None:
+            begun = self.last is not None or (self.started and self.replacement is None)
+            # Starlette wraps what it would have answered, had it come before the answer.
+            if _is_only(
+                (self.started and error.__cause__) or error, BodyTooLarge, ClientDisconnect
+            ):
+                if not begun:
+                    raise
+                logger.warning("body_too_large")
+            else:
+                logger.exception("unhandled_exception")
+                record_exception(error)
+            if self.last is not None and not _came_out_of(self.last, error):
+                return
+            if begun:
                 raise ResponseAborted from None
             response = self.replacement or error_response(self.scope, 500, UNEXPECTED)
             await response(self.scope, self.receive, self.send)
@@ -248,13 +256,27 @@ class _Answer:
             self.started = True
             if message["status"] >= 400 and _STANDARD not in self.scope:
                 self.replacement = _standardised(self.scope, message)
-        elif kind in _BODY:
-            self.complete = not message.get("more_body", False)
+        elif kind in _BODY and not message.get("more_body", False):
+            self.last = self.send(message) if self.replacement is None else self.replace()
+            return self.last
         return self.send(message) if self.replacement is None else self.replace()
 
     async def replace(self) -> None:
-        if self.replacement is not None and self.complete:
+        if self.replacement is not None and self.last is not None:
             await self.replacement(self.scope, self.receive, self.send)
+
+
+def _is_only(error: BaseException, *kinds: type[BaseException]) -> bool:
+    """Whether `error` is one of `kinds`, or a group of nothing else, as a `TaskGroup` raises it."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(kinds)[1] is None
+    return isinstance(error, kinds)
+
+
+def _came_out_of(sending: Awaitable[None], error: BaseException) -> bool:
+    # A coroutine that is over does not tell how it ended, and one around it would cost each request.
+    code = getattr(sending, "cr_code", None)
+    return any(frame.f_code is code for frame, _ in walk_tb(error.__traceback__))
 
 
 def _is_cancelled() -> bool:
