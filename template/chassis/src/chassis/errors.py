@@ -6,11 +6,9 @@ everything else is an accident and answered with a fixed message.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Mapping
 from http import HTTPStatus
-from math import isfinite
 from traceback import walk_tb
 from typing import Any
 
@@ -22,15 +20,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chassis import openapi, routes
+from chassis import error_body, openapi, routes
 from chassis.encoding import safe_text, stack_of, type_name
 from chassis.redaction import redact_text
 from chassis.violations import violation
 
 logger = logging.getLogger(__name__)
 
-JSON = b"application/json"
-PROBLEM_JSON = b"application/problem+json"
 UNEXPECTED = "An unexpected error occurred"
 _STANDARD = "chassis.standard_error"
 _BODILESS = frozenset({204, 205, 304})
@@ -121,36 +117,8 @@ def error_response(
     if status == HTTPStatus.SERVICE_UNAVAILABLE and "retry-after" not in map(str.lower, headers):
         headers["Retry-After"] = "1"
     trace_id = f"{trace.get_current_span().get_span_context().trace_id:032x}"
-    if _wants_problem_json(scope):
-        media_type = PROBLEM_JSON.decode()
-        body: dict[str, Any] = {
-            "type": "about:blank",
-            "title": error,
-            "status": status,
-            "detail": message,
-            "details": details,
-            "trace_id": trace_id,
-        }
-    else:
-        media_type = JSON.decode()
-        body = {"error": error, "message": message, "details": details, "trace_id": trace_id}
-    return Response(_as_json(body), status, headers, media_type)
-
-
-def _as_json(body: dict[str, Any]) -> str:
-    try:
-        return json.dumps(body, allow_nan=False, default=str, separators=(",", ":"))
-    except ValueError:
-        return json.dumps(_finite(body), default=str, separators=(",", ":"))
-
-
-def _finite(value: object) -> object:
-    """`value` with null for each NaN and infinity, which are no JSON, as in log lines."""
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(member) for key, member in value.items()}
-    return [_finite(member) for member in value] if isinstance(value, list | tuple) else value
+    content, media_type = error_body.write(scope, status, error, message, details, trace_id)
+    return Response(content, status, headers, media_type)
 
 
 def phrase(status: int) -> str:
@@ -328,10 +296,4 @@ async def _on_app_error(request: Request, error: Exception) -> Response:
         record_exception(error)
     return error_response(
         request.scope, error.status, error.message, details=error.details, headers=error.headers
-    )
-
-
-def _wants_problem_json(scope: Scope) -> bool:
-    return any(
-        name == b"accept" and PROBLEM_JSON in value.lower() for name, value in scope["headers"]
     )
