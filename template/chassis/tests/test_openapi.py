@@ -1,11 +1,13 @@
 """E6: the document says what the service answers."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from pydantic import BaseModel, create_model
 
 from chassis.errors import ErrorResponse
 
@@ -74,3 +76,72 @@ def test_it_is_made_once(make_app: Callable[..., FastAPI]) -> None:
     app = make_app()
 
     assert app.openapi() is app.openapi()
+
+
+class Event(BaseModel):
+    number: int
+
+
+def dangling(document: dict[str, Any]) -> set[str]:
+    """The schemas that are referred to and not there."""
+    named = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document))
+    return set(named).difference(document["components"]["schemas"])
+
+
+def test_what_others_answer_has_no_schema_of_fastapis(make_app: Callable[..., FastAPI]) -> None:
+    app = make_app()
+    callbacks, nested = APIRouter(), APIRouter()
+
+    @app.webhooks.post("event")
+    def webhook(event: Event) -> None: ...
+
+    @nested.post("{$request.body#/deeper}")
+    def called_deeper(event: Event) -> None: ...
+
+    @callbacks.post("{$request.body#/url}", callbacks=nested.routes)
+    def called(event: Event) -> None: ...
+
+    @callbacks.put("{$request.body#/url}", responses={422: {"description": "Theirs"}})
+    def called_otherwise(event: Event) -> None: ...
+
+    @app.post("/subscriptions", callbacks=callbacks.routes)
+    async def subscribe(event: Event) -> None: ...
+
+    @app.get("/referring", openapi_extra={"callbacks": {"x": {"$ref": "#/components/callbacks/x"}}})
+    async def referring() -> None: ...
+
+    document = app.openapi()
+
+    hook = document["webhooks"]["event"]["post"]["responses"]
+    assert hook["422"]["content"]["application/json"]["schema"] == REFERENCE
+    assert "5XX" not in hook
+    assert "Theirs" in json.dumps(document)
+    assert "HTTPValidationError" not in json.dumps(document)
+    assert dangling(document) == set()
+
+
+@pytest.mark.parametrize("name", ["ValidationError", "HTTPValidationError", "ErrorResponse"])
+def test_a_model_of_the_services_own_keeps_its_name(
+    make_app: Callable[..., FastAPI], name: str
+) -> None:
+    app = make_app()
+    own = create_model(name, reason=(str, ...))
+    app.get("/own", response_model=own)(lambda: own(reason="x"))
+
+    document = app.openapi()
+
+    schemas = document["components"]["schemas"]
+    assert list(schemas[name]["properties"]) == ["reason"]
+    assert dangling(document) == set()
+    failed = document["paths"]["/own"]["get"]["responses"]["5XX"]["content"]["application/json"]
+    ours = schemas[failed["schema"]["$ref"].rpartition("/")[2]]
+    assert sorted(ours["required"]) == sorted(ErrorResponse.model_fields)
+
+
+def test_our_own_in_an_operation_is_the_same_schema(
+    make_app: Callable[..., FastAPI],
+) -> None:
+    app = make_app()
+    app.get("/x", responses={404: {"model": ErrorResponse}})(lambda: None)
+
+    assert list(app.openapi()["components"]["schemas"]) == ["ErrorResponse"]

@@ -1,11 +1,19 @@
 """The standard error in the OpenAPI document: the service says what it answers."""
 
+import json
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel
 
 _METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
+_SCHEMAS = "#/components/schemas/"
+_FASTAPIS_422 = {
+    "description": "Validation Error",
+    "content": {"application/json": {"schema": {"$ref": f"{_SCHEMAS}HTTPValidationError"}}},
+}
 
 
 def document_errors(app: FastAPI, model: type[BaseModel]) -> None:
@@ -24,19 +32,39 @@ def document_errors(app: FastAPI, model: type[BaseModel]) -> None:
 
 def _add_errors(schema: dict[str, Any], model: type[BaseModel]) -> None:
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-    schemas[model.__name__] = model.model_json_schema()
+    name = _add_schema(schemas, model)
+    content = {"application/json": {"schema": {"$ref": f"{_SCHEMAS}{name}"}}}
+    invalid = {"description": "The request is not valid", "content": content}
+    answered = list(_operations(schema.get("paths", {})))
+    for operation in answered:
+        responses = operation["responses"]
+        if "422" in responses:
+            responses["422"] = invalid
+        for status, description in (("4XX", "Refused"), ("5XX", "Failed or not available")):
+            responses.setdefault(status, {"description": description, "content": content})
+    # Somebody else answers these, and FastAPI's own 422 is all that has to go.
+    asked = list(_operations(schema.get("webhooks", {})))
+    for operation in chain(answered, asked):
+        for callback in operation.get("callbacks", {}).values():
+            asked += _operations(callback)
+        if operation.get("responses", {}).get("422") == _FASTAPIS_422:
+            operation["responses"]["422"] = invalid
     for unused in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(unused, None)
-    reference = {"$ref": f"#/components/schemas/{model.__name__}"}
-    content = {"application/json": {"schema": reference}}
-    for item in schema.get("paths", {}).values():
-        for method, operation in item.items():
-            if method in _METHODS:
-                _add_to_operation(operation["responses"], content)
+        # The service may have a model of this name.
+        if f'"{_SCHEMAS}{unused}"' not in json.dumps(schema):
+            schemas.pop(unused, None)
 
 
-def _add_to_operation(responses: dict[str, Any], content: dict[str, Any]) -> None:
-    if "422" in responses:
-        responses["422"] = {"description": "The request is not valid", "content": content}
-    for status, description in (("4XX", "Refused"), ("5XX", "Failed or not available")):
-        responses.setdefault(status, {"description": description, "content": content})
+def _add_schema(schemas: dict[str, Any], model: type[BaseModel]) -> str:
+    """Add the schema of `model`, and return under which name: the service may have another of its name."""
+    name, ours = model.__name__, model.model_json_schema()
+    while schemas.setdefault(name, ours) != ours:
+        name = f"Standard{name}"
+    return name
+
+
+def _operations(items: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for item in items.values():
+        # A callback may be a reference, whose item is a text.
+        if isinstance(item, dict):
+            yield from (operation for method, operation in item.items() if method in _METHODS)
