@@ -11,7 +11,8 @@ from fastapi import APIRouter, Body, FastAPI
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Host, Match, Mount, Route
+from starlette.types import ASGIApp, Scope
 
 from chassis.routes import UNMATCHED
 
@@ -59,7 +60,28 @@ def with_routes(app: FastAPI) -> FastAPI:
     app.mount("/tenants/{tenant}", mounted)
     inner = Mount("/inner/{i}", routes=[Route("/plain/{p}", plain)])
     app.mount("/starlette", Starlette(routes=[Route("/plain/{p}", plain), inner]))
+    twice = APIRouter()
+    twice.add_route("/same", plain)
+    app.include_router(twice, prefix="/v1")
+    app.include_router(twice, prefix="/v2")
+    app.mount("/same-mounted", twice)
+    app.add_route("/one/{p}", plain)
+    app.add_route("/one/other", plain, methods=["POST"])
+    app.mount("/hosts", Starlette(routes=[Host("test", app=PlainTextResponse("host"))]))
+    app.mount("/odd", Starlette(routes=[Odd(PlainTextResponse("odd"))]))
     return app
+
+
+class Odd(BaseRoute):
+    """A class of somebody else's, with a path that is none."""
+
+    path = 7
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.handle = app  # type: ignore[method-assign,assignment]  # an application is all that it is
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return Match.FULL, {}
 
 
 def counted(app: FastAPI) -> set[tuple[str, str, str]]:
@@ -86,6 +108,15 @@ def counted(app: FastAPI) -> set[tuple[str, str, str]]:
         ("GET", "/tenants/acme/api/items/1", 200, "/tenants/{tenant}/api/items/{id}"),
         ("GET", "/starlette/plain/1", 200, "/starlette/plain/{p}"),
         ("GET", "/starlette/inner/2/plain/1", 200, "/starlette/inner/{i}/plain/{p}"),
+        ("GET", "/v1/same", 200, "/v1/same"),
+        ("GET", "/v2/same", 200, "/v2/same"),
+        ("POST", "/v2/same", 405, "/v2/same"),
+        ("GET", "/same-mounted/same", 200, UNMATCHED),
+        ("GET", "/one/1", 200, "/one/{p}"),
+        ("GET", "/one/other", 200, "/one/{p}"),
+        ("POST", "/one/other", 200, "/one/other"),
+        ("GET", "/hosts/1", 200, UNMATCHED),
+        ("GET", "/odd/1", 200, UNMATCHED),
         ("GET", "/docs", 200, "/docs"),
         ("GET", "/openapi.json", 200, "/openapi.json"),
         ("POST", "/v1/items/1", 405, "/v1/items/{id}"),
@@ -144,9 +175,11 @@ async def test_a_root_path_of_the_server_is_no_part_of_the_template(
     async with connect(app) as client:
         await client.get("/behind/proxy/mounted/api/items/1")
         await client.get("/behind/proxy/plain/1")
+        await client.get("/behind/proxy/v2/same")
     assert counted(app) == {
         ("GET", "/mounted/api/items/{id}", "200"),
         ("GET", "/plain/{id}", "200"),
+        ("GET", "/v2/same", "200"),
     }
 
 

@@ -6,12 +6,13 @@ pin the behaviour.
 """
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Match, Mount
+from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import Scope
 
 UNMATCHED = "__unmatched__"
@@ -31,10 +32,10 @@ def template(scope: Scope, app: Starlette, root_path: str) -> str:
     path: str | None
     if context is not None and context.original_route is route:
         path = context.path
-    elif route is None:
-        path = _path_by_endpoint(scope)
+    elif isinstance(route, Route):
+        path = route.path
     else:
-        path = None if isinstance(route, Mount) else route.path
+        path = _path_by_endpoint(scope) if route is None else _path_of(route)
     if path is None:
         return UNMATCHED
     mounted: str = scope.get("root_path", "")
@@ -73,10 +74,19 @@ def _mount_template(routes: Sequence[BaseRoute], mounted: str) -> str | None:
     return None
 
 
+def _path_of(route: object) -> str | None:
+    # A mount has the path of what it holds, a host none, and somebody else's class what it likes.
+    path = None if isinstance(route, Mount) else getattr(route, "path", None)
+    return path if isinstance(path, str) else None
+
+
 def _path_by_endpoint(scope: Scope) -> str | None:
     # Plain Starlette routes, such as those of the API documentation, leave only their endpoint.
     endpoint = scope.get("endpoint")
     if endpoint is None:
         return None
-    routes = iter_route_contexts(scope["app"].routes)
-    return next((r.path for r in routes if r.endpoint is endpoint), None)
+    routes = iter_route_contexts(getattr(scope.get("app"), "routes", ()))
+    # One endpoint may stand on several paths.
+    found = ((r.matches(scope)[0].value, r.path) for r in routes if r.endpoint is endpoint)
+    match, path = max(found, key=itemgetter(0), default=(0, None))
+    return path if match else None
