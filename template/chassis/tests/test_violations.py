@@ -5,7 +5,7 @@ import time
 import pytest
 
 from chassis.redaction import MASK
-from chassis.violations import violation
+from chassis.violations import listed, violation
 
 pytestmark = pytest.mark.criterion("E3")
 
@@ -78,3 +78,12 @@ def test_a_mebibyte_of_anything_takes_little_time(meta: object) -> None:
 
     assert time.process_time() - began < 0.2
     assert shown in ("Value error, the name is ***", MASK)
+
+
+def test_of_many_errors_the_first_are_listed() -> None:
+    entries = [{"loc": ("body", n), "type": "int_type", "msg": "No number"} for n in range(250)]
+    details = listed(entries)
+
+    assert [error["loc"] for error in details["errors"]] == [["body", n] for n in range(100)]
+    assert details["errors_left_out"] == 150
+    assert "errors_left_out" not in listed(entries[:100])

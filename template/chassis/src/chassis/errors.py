@@ -20,10 +20,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chassis import error_body, openapi, routes
+from chassis import error_body, openapi, routes, violations
 from chassis.encoding import safe_text, stack_of, type_name
 from chassis.redaction import redact_text
-from chassis.violations import violation
 
 logger = logging.getLogger(__name__)
 
@@ -286,7 +285,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    details = {"errors": [violation(entry) for entry in error.errors()]}
+    details = violations.listed(error.errors())
     return error_response(request.scope, 422, "The request is not valid", details=details)
 
 
