@@ -24,10 +24,11 @@ Counts = dict[tuple[str, str], float]
 
 
 class Server:
-    """Speaks as much of the protocol as the cache uses, or hangs when told to."""
+    """Speaks as much of the protocol as the cache uses, or hangs or talks nonsense when told to."""
 
     def __init__(self) -> None:
         self.values: dict[bytes, bytes] = {}
+        self.garbage = b""
         self.answering = asyncio.Event()
         self.answering.set()
         self.connections: dict[asyncio.StreamWriter, asyncio.Event] = {}
@@ -38,7 +39,7 @@ class Server:
             while head := await reader.readline():
                 words = [await self._word(reader) for _ in range(int(head[1:]))]
                 await self.answering.wait()
-                writer.write(self._answer(words))
+                writer.write(self.garbage or self._answer(words))
         writer.close()
         ended.set()
 
@@ -196,3 +197,41 @@ async def test_a_server_that_hangs_costs_one_short_wait_and_no_later_answer_is_m
         server.answering.set()
         assert await cache.get("b") == b"b"
         assert counted(metrics)["get", "error"] == 1
+
+
+@pytest.mark.criterion("A3")
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"$abc\r\n",
+        b":x\r\n",
+        b"*z\r\n",
+        b"+" + b"a" * 70_000 + b"\r\n",
+        b"-MOVED 1 2\r\n",
+        b"*1\r\n" * 5000,
+    ],
+    ids=lambda garbage: repr(garbage[:12]),
+)
+async def test_an_answer_that_makes_no_sense_is_an_error_and_its_connection_is_thrown_away(
+    garbage: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "PAUSE", 0)
+    async with stand_in() as (server, url), opened(url) as (cache, metrics, _):
+        await cache.set("k", b"v")
+        server.garbage = garbage
+        assert await cache.get("k") is None
+        await cache.set("k", b"w")
+        await cache.delete("k")
+        server.garbage = b""
+        assert await cache.get("k") == b"v"
+    for operation in ("get", "set", "delete"):
+        assert counted(metrics)[operation, "error"] == 1
+
+
+async def test_a_key_that_is_no_text_is_the_callers_mistake_and_not_the_servers() -> None:
+    async with stand_in() as (_, url), opened(url) as (cache, _, _):
+        with pytest.raises(UnicodeEncodeError):
+            await cache.get("\ud800")
+        await cache.set("k", b"v")
+        assert await cache.get("k") == b"v"

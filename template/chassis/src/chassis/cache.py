@@ -172,6 +172,9 @@ class Cache:
         try:
             async with asyncio.timeout(OPERATION_TIMEOUT):
                 value = await call()
+        except UnicodeEncodeError:
+            # A key that is no text: a mistake of the caller, which must not turn the cache off for others.
+            raise
         except self._troubles as error:
             self._count(operation, "error")
             self._note_failure(error)

@@ -45,7 +45,8 @@ def _pool(url: str) -> BlockingConnectionPool:
 class RedisBackend:
     """Redis, asked once and briefly: retries are off, since a miss is cheaper than a second try."""
 
-    troubles: tuple[type[Exception], ...] = (RedisError,)
+    # The latter two are what redis-py makes of an answer that is no RESP.
+    troubles: tuple[type[Exception], ...] = (RedisError, ValueError, RecursionError)
 
     def __init__(self, url: str, tracing: Tracing) -> None:
         self._pool = _pool(url)
