@@ -3,21 +3,28 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from alembic.util import CommandError
-from sqlalchemy import text
+from sqlalchemy import URL, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chassis import database as module
 from chassis.configuration import load
 from chassis.database import Database, DatabaseSettings, migrate, migration_connection
+from chassis.engine import create_engine
 from chassis.errors import ServiceUnavailable
 from chassis.service import read
 from chassis.tracing import Tracing
+
+needs_postgresql = pytest.mark.skipif(
+    "TEST_DATABASE_URL" not in os.environ, reason="needs TEST_DATABASE_URL"
+)
 
 ENV = """
 import asyncio
@@ -121,12 +128,17 @@ async def test_a_database_that_is_away_is_told_without_its_address(
     assert "hunter2" not in repr(refused.value.__cause__)
 
 
-@pytest.mark.skipif("TEST_DATABASE_URL" not in os.environ, reason="needs TEST_DATABASE_URL")
+@needs_postgresql
 async def test_replicas_wait_for_each_other(
-    settings: DatabaseSettings, scripts: Path, table: str, monkeypatch: pytest.MonkeyPatch
+    settings: DatabaseSettings,
+    scripts: Path,
+    table: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Without a statement that waits: CREATE INDEX CONCURRENTLY of the one that has the lock waits for all of them."""
     monkeypatch.setattr(module, "MIGRATION_POLL", 0.01)
+    caplog.set_level("INFO", "chassis")
     async with migration_connection(settings) as first:
         await first.execution_options(isolation_level="AUTOCOMMIT")
         await first.execute(text(f"CREATE TABLE {table}_indexed (a INT)"))
@@ -139,4 +151,27 @@ async def test_replicas_wait_for_each_other(
         assert not other.done()
         await first.execute(text(f"DROP TABLE {table}_indexed"))
     await other
+    assert caplog.messages.count("waiting_for_migration") == 1
     assert await rows(settings, f"SELECT version_num FROM {table}_versions") == ["1"]  # noqa: S608
+
+
+@needs_postgresql
+@pytest.mark.parametrize("statement", ["SELECT 1", "SELECT nothing FROM nowhere"])
+async def test_the_turn_ends_also_when_a_pooler_keeps_the_session(
+    settings: DatabaseSettings, statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PgBouncer with pool_mode=transaction, played by a pool that keeps what is closed."""
+    engines: list[AsyncEngine] = []
+
+    def pooled(url: URL, **_: Any) -> AsyncEngine:
+        engines.append(create_engine(url))
+        return engines[-1]
+
+    monkeypatch.setattr(module, "create_engine", pooled)
+    with suppress(DBAPIError):
+        async with migration_connection(settings) as connection:
+            await connection.execute(text(statement))
+    async with asyncio.timeout(5), migration_connection(settings):
+        pass
+    for engine in engines:
+        await engine.dispose()

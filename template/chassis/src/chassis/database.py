@@ -243,6 +243,8 @@ async def migration_connection(settings: DatabaseSettings) -> AsyncIterator[Asyn
             raise _unavailable() from error
         raise
     finally:
+        if engine.dialect.name == "postgresql":
+            await _bounded(_end_turn(connection))
         await connection.close()
 
 
@@ -251,10 +253,22 @@ async def _take_turn(connection: AsyncConnection) -> None:
     # connection, also when the process is killed. Asked for again and again instead of waited for: a waiting statement
     # has a snapshot, and CREATE INDEX CONCURRENTLY of the replica that has the lock waits for the end of all of them.
     take = text(f"SELECT pg_try_advisory_lock({MIGRATION_LOCK})")
+    waiting = False
     while not await connection.scalar(take):
         await connection.commit()
+        if not waiting:
+            waiting = True
+            logger.info("waiting_for_migration")
         await asyncio.sleep(MIGRATION_POLL)
     await connection.commit()
+
+
+async def _end_turn(connection: AsyncConnection) -> None:
+    # Behind a pooler the session, and with it the lock, outlives the connection. Asked of the driver, which prepares no
+    # statement for it: an old PgBouncer mixes those up.
+    await connection.rollback()
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    await driver.execute(f"SELECT pg_advisory_unlock({MIGRATION_LOCK})")
 
 
 def _url(settings: DatabaseSettings) -> URL:
