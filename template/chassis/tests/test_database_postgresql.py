@@ -6,12 +6,15 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import asyncpg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.pool import NullPool
 
 from chassis.configuration import load
 from chassis.database import Database, DatabaseSettings, unique_violation
+from chassis.engine import ASYNCPG, UNKNOWN, create_engine
 from chassis.errors import ServiceUnavailable
 from chassis.service import read
 from chassis.tracing import Tracing
@@ -106,6 +109,14 @@ async def test_a_wrong_statement_is_not_503(database: Database) -> None:
         await scalar(database, "SELECT nothing FROM nowhere")
     with pytest.raises(DBAPIError):
         await scalar(database, "SELECT CAST(:number AS INT)", number="not a number")
+
+
+@pytest.mark.parametrize("parameter", sorted(UNKNOWN))
+async def test_what_is_refused_in_the_url_would_not_work(parameter: str) -> None:
+    url = make_url(URL).set(drivername=ASYNCPG).update_query_dict({parameter: "1"})
+    with pytest.raises((DBAPIError, asyncpg.PostgresError)):
+        async with create_engine(url, poolclass=NullPool).connect() as connection:
+            await connection.execute(text("SELECT 1"))
 
 
 async def test_the_check_passes(database: Database) -> None:

@@ -35,6 +35,44 @@ def test_the_ways_to_write_a_postgresql_url_mean_the_same(given: str) -> None:
     assert url.get_secret_value() == expected
 
 
+@pytest.mark.criterion("S3")
+@pytest.mark.parametrize(
+    ("parameters", "advice"),
+    [
+        ("connect_timeout=5", "drop connect_timeout"),
+        ("keepalives=1&gssencmode=disable&sslmode=require", "drop gssencmode, keepalives"),
+        ("channel_binding=require", "drop channel_binding"),
+        ("target_session_attrs=readwrite", "target_session_attrs must be one of any, primary"),
+        ("sslmode=perhaps", "sslmode must be one of disable"),
+        ("sslmode=require&sslmode=disable", "sslmode must be one of disable"),
+        ("sslnegotiation=direct", "sslnegotiation=direct needs an sslmode of require"),
+        ("ssl=require", "TLS is asked for by sslmode, not by ssl"),
+    ],
+)
+def test_parameters_with_which_nobody_could_connect_are_refused_by_name(
+    parameters: str, advice: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"DATABASE_URL: .*{advice}"):
+        settings(database_url=f"postgresql://user:hunter2@db/name?{parameters}")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "application_name=a&statement_timeout=5000&search_path=b",
+        "options=-c%20statement_timeout%3D5000&tcp_user_timeout=3",
+        "sslmode=verify-full&sslrootcert=/ca.pem&sslnegotiation=direct",
+        "target_session_attrs=read-write",
+    ],
+)
+def test_settings_of_the_server_and_parameters_of_the_driver_are_taken(parameters: str) -> None:
+    url = settings(database_url=f"postgresql://user:hunter2@db/name?{parameters}").database_url
+    assert url is not None
+    assert set(url.get_secret_value().partition("?")[2].split("&")) == {
+        parameter.replace("%20", "+").replace("/", "%2F") for parameter in parameters.split("&")
+    }
+
+
 def test_several_hosts_may_be_long_together() -> None:
     """libpq's way to name a primary and those that may take its place."""
     hosts = ",".join(f"database-{number}-of-a-cluster-with-a-name" for number in range(3))

@@ -20,15 +20,12 @@ from sqlalchemy import URL, exc, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker
 from sqlalchemy.pool import NullPool
 
-from chassis.engine import ASYNCPG, SCHEMES, create_engine, trace_engine
+from chassis.engine import ASYNCPG, SCHEMES, create_engine, problem_with, trace_engine
 from chassis.errors import ServiceUnavailable
 from chassis.settings import ChassisSettings, RequiredWhenDeployed, is_deployed
 from chassis.tracing import Tracing
 
 EMBEDDED = "sqlite+aiosqlite:///app.db"
-
-SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-"""libpq's."""
 
 POOL_TIMEOUT = 2.0
 ROLLBACK_TIMEOUT = 0.5
@@ -67,11 +64,8 @@ def _database_url(value: SecretStr | None, info: ValidationInfo) -> SecretStr | 
     if url.port is not None and not 0 < url.port < 65536:
         raise ValueError(problem)
     if url.drivername in SCHEMES:
-        if "ssl" in url.query:
-            # SQLAlchemy's spelling, which asyncpg would hand to the server as a setting of that name.
-            raise ValueError(f"{problem}?sslmode=require: TLS is asked for by sslmode, not by ssl")
-        if url.query.get("sslmode", "prefer") not in SSL_MODES:
-            raise ValueError(f"{problem}?sslmode=..., one of {', '.join(SSL_MODES)}")
+        if reason := problem_with(url.query):
+            raise ValueError(f"{problem}?sslmode=require: {reason}")
         url = url.set(drivername=ASYNCPG)
         return SecretStr(url.render_as_string(hide_password=False))
     if is_deployed(info):

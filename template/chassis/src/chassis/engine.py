@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
@@ -16,8 +17,68 @@ ASYNCPG = "postgresql+asyncpg"
 SCHEMES = (ASYNCPG, "postgresql", "postgres")
 """The ways to write a PostgreSQL URL."""
 
+CHOICES = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslnegotiation": ("postgres", "direct"),
+    "target_session_attrs": (
+        "any",
+        "primary",
+        "standby",
+        "prefer-standby",
+        "read-write",
+        "read-only",
+    ),
+}
+"""What asyncpg takes for those of libpq's parameters that have a choice."""
+
+TLS_FOR_SURE = CHOICES["sslmode"][3:]
+
+UNKNOWN = {
+    "channel_binding",
+    "connect_timeout",
+    "fallback_application_name",
+    "gssdelegation",
+    "gssencmode",
+    "hostaddr",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "load_balance_hosts",
+    "max_protocol_version",
+    "min_protocol_version",
+    "replication",
+    "require_auth",
+    "requirepeer",
+    "requiressl",
+    "scram_client_key",
+    "scram_server_key",
+    "servicefile",
+    "sslcertmode",
+    "sslcompression",
+    "sslcrldir",
+    "sslkeylogfile",
+    "sslsni",
+}
+"""libpq's parameters that asyncpg hands to the server, which refuses every connection for them."""
+
 CONNECT_TIMEOUT = 2.0
 CLOSE_TIMEOUT = 0.5
+
+
+def problem_with(query: Mapping[str, str | tuple[str, ...]]) -> str | None:
+    """Tell what to change in the parameters of a PostgreSQL URL with which nobody could connect."""
+    if "ssl" in query:
+        # SQLAlchemy's spelling, which asyncpg would hand to the server, too.
+        return "TLS is asked for by sslmode, not by ssl"
+    if unknown := UNKNOWN & query.keys():
+        return f"drop {', '.join(sorted(unknown))}, which this driver does not have"
+    for name, values in CHOICES.items():
+        if query.get(name, values[0]) not in values:
+            return f"{name} must be one of {', '.join(values)}"
+    if query.get("sslnegotiation") == "direct" and query.get("sslmode") not in TLS_FOR_SURE:
+        return f"sslnegotiation=direct needs an sslmode of {', '.join(TLS_FOR_SURE)}"
+    return None
 
 
 def create_engine(url: URL, **pool: Any) -> AsyncEngine:
@@ -32,9 +93,10 @@ def create_engine(url: URL, **pool: Any) -> AsyncEngine:
         engine = create_async_engine(url, hide_parameters=True, **pool)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         return engine
-    # asyncpg reads the URL itself, so that what libpq knows works: sslmode, sslrootcert, several hosts. Prepared
-    # statements stay cached: PgBouncer tracks them since 1.21 (max_prepared_statements); an older one needs
-    # pool_mode=session.
+    # asyncpg reads the URL itself, so that what it has of libpq's works: sslmode, sslrootcert, several hosts (one that
+    # refuses is passed over; one that hangs is not, since the timeout is for all). What it does not know becomes a
+    # setting of the session, such as statement_timeout. Prepared statements stay cached: PgBouncer tracks them since
+    # 1.21 (max_prepared_statements); an older one needs pool_mode=session.
     connect = functools.partial(
         asyncpg.connect,
         url.set(drivername="postgresql").render_as_string(hide_password=False),
