@@ -36,12 +36,12 @@ SERVERS = (DATABASE_URL and "database_url" in Settings.model_fields) or (
 class Process:
     """One run of the program."""
 
-    def __init__(self, environment: dict[str, str], arguments: tuple[str, ...] = ()) -> None:
+    def __init__(self, home: Path, environment: dict[str, str], *arguments: str) -> None:
         self.lines: list[dict[str, Any]] = []
         self._queue: Queue[str | None] = Queue()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "app", *arguments],
-            cwd=ROOT,
+            cwd=home,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -136,12 +136,14 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict
 
 
 @pytest.fixture
-def run(environment: dict[str, str]) -> Iterator[Callable[..., Process]]:
+def run(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """Run the program with more variables; whatever is left of it is ended with the test."""
+    # Not where a developer's `.env` is.
+    (tmp_path / "migrations").symlink_to(ROOT / "migrations")
     processes: list[Process] = []
 
     def start(*arguments: str, **variables: str) -> Process:
-        processes.append(Process({**environment, **variables}, arguments))
+        processes.append(Process(tmp_path, {**environment, **variables}, *arguments))
         return processes[-1]
 
     yield start
