@@ -3,11 +3,15 @@
 The model itself is in `chassis.settings`.
 """
 
+import importlib
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from opentelemetry import propagate
 from pydantic import Field, SecretStr, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError
@@ -18,6 +22,23 @@ from chassis.settings import ChassisSettings, HttpUrl
 
 SECRETS_DIRECTORY = Path("/run/secrets")
 MASK = "**********"
+
+# What the OpenTelemetry SDK reads by itself, in whole names and values; at anything else it would fail.
+_OTEL_VARIABLES = (
+    (
+        r"OTEL_((SPAN|EVENT|LINK)_)?ATTRIBUTE_COUNT_LIMIT|OTEL_SPAN_(EVENT|LINK)_COUNT_LIMIT"
+        r"|OTEL_(SPAN_)?ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        r"\d*",
+        "must be a whole number",
+    ),
+    (r"OTEL_BSP_\w+", r"0*[1-9]\d*", "must be a whole number above 0"),
+    (
+        r"OTEL_EXPORTER_OTLP_(TRACES_)?TIMEOUT",
+        r"(?=.*[1-9])(\d+\.?\d*|\.\d+)",
+        "must be a number of seconds above 0",
+    ),
+    (r"OTEL_EXPORTER_OTLP_(TRACES_)?COMPRESSION", r"(?i:gzip)", "must be gzip, or not be set"),
+)
 
 S = TypeVar("S", bound=ChassisSettings)
 
@@ -63,15 +84,32 @@ def load(settings_type: type[S], **overrides: Any) -> S:
     """
     if SECRETS_DIRECTORY.is_dir():
         overrides.setdefault("_secrets_dir", SECRETS_DIRECTORY)
+    problems = [*_otel_problems()]
     try:
-        return with_dependencies(settings_type)(**overrides)
+        settings = with_dependencies(settings_type)(**overrides)
     except ValidationError as error:
-        raise ConfigurationError(tuple(_problems(error))) from None
+        problems += _problems(error)
     except SettingsError as error:
-        raise ConfigurationError((Problem("configuration", redact_text(str(error))),)) from None
+        problems.append(Problem("configuration", redact_text(str(error))))
     except (OSError, UnicodeError) as error:
         message = f"`.env` or {SECRETS_DIRECTORY} cannot be read: {type(error).__name__}"
-        raise ConfigurationError((Problem("configuration", message),)) from None
+        problems.append(Problem("configuration", message))
+    if problems:
+        raise ConfigurationError(tuple(problems)) from None
+    return settings
+
+
+def _otel_problems() -> Iterator[Problem]:
+    for name, value in os.environ.items():
+        for names, values, message in _OTEL_VARIABLES:
+            if re.fullmatch(names, name) and not re.fullmatch(values, value.strip()):
+                yield Problem(name, message)
+    if os.environ.get("OTEL_PROPAGATORS"):
+        try:
+            # It was read when it was imported, which is too early to report anything: see `app.__main__`.
+            importlib.reload(propagate)
+        except ValueError:
+            yield Problem("OTEL_PROPAGATORS", "must be names of propagators that are installed")
 
 
 def _problems(error: ValidationError) -> Iterator[Problem]:
