@@ -284,6 +284,20 @@ class TestTarget:
         with pytest.raises(ValueError, match="must begin with a slash"):
             Target("http://auth:8002").call("GET", path)
 
+    @pytest.mark.parametrize(
+        "path",
+        ["/../admin", "/users/..", "/.", "/%2e%2E/admin", "/.%2e?a=b", "/..#a", "/\t.\r.\n/admin"],
+    )
+    def test_a_path_cannot_leave_the_base(self, path: str) -> None:
+        """`quote("..", safe="")` is still `..`."""
+        with pytest.raises(ValueError, match="must have no segment"):
+            Target("http://auth:8002/base").call("GET", path)
+
+    @pytest.mark.parametrize("path", ["/a.b/..c/...", "/a?next=/../b", "/a#/../b", "/%252e%252e/b"])
+    def test_dots_elsewhere_are_left_alone(self, path: str) -> None:
+        call = Target("http://auth:8002/base").call("GET", path)
+        assert str(call.url) == f"http://auth:8002/base{path}"
+
     @pytest.mark.criterion("S2")
     def test_credentials_leave_the_url(self) -> None:
         call = Target("http://user:p%40ss@auth:8002").call("GET", "/")

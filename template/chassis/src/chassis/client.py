@@ -140,7 +140,7 @@ class DependencyClient:
 
         Args:
             method: of HTTP; only idempotent ones are tried again.
-            path: begins with a slash; quote what a user sent before it becomes a part of it.
+            path: begins with a slash, without segments of dots; quote what a user sent in it.
             params: of the query.
             json: body, sent as JSON; None sends no body.
             headers: to send.
@@ -148,7 +148,7 @@ class DependencyClient:
 
         Raises:
             DependencyUnavailable: the call failed, or did not go out because the breaker is open.
-            ValueError: the path does not begin with a slash.
+            ValueError: the path does not begin with a slash, or has a segment `.` or `..`.
         """
         call = self._target.call(method, path, params=params, json=json, headers=headers)
         allowed = retry.retries_for(call.method, retries)

@@ -6,6 +6,7 @@ and reaches the stable attribute names only through a private argument.
 """
 
 import base64
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ CONNECTIONS_PER_DEPENDENCY: Final = 100
 # Below uvicorn's 5 s, so that a server never closes a connection in the moment it is used again.
 KEEPALIVE_SECONDS: Final = 4.0
 _CHUNK_BYTES: Final = 64 * 1024
+# A segment of dots before the query. yarl drops the white space in it, and resolves it also when it is encoded.
+_DOTS: Final = re.compile(r"[^?#]*/[\t\r\n]*((\.|%2e)[\t\r\n]*){1,2}([/?#]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +67,13 @@ class Target:
         """Describe a call to this dependency.
 
         Raises:
-            ValueError: the path does not begin with a slash; it could change the host otherwise.
+            ValueError: the path does not begin with a slash, and could change the host; or a
+                segment of it is `.` or `..`, and it could leave the path of the target.
         """
         if not path.startswith("/"):
             raise ValueError("the path of a call must begin with a slash")
+        if _DOTS.match(path):
+            raise ValueError("the path of a call must have no segment . or ..")
         merged = CIMultiDict(self._headers)
         merged.update(headers or {})
         return Call(method.upper(), URL(self._base + path), params, json, merged)
