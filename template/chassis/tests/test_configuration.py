@@ -197,11 +197,22 @@ class TestDependencies:
     def test_with_a_wrong_url_are_named(
         self, monkeypatch: pytest.MonkeyPatch, problems: Callable[[], dict[str, str]]
     ) -> None:
-        for url in ("billing:{}", "http://u:{}\\@b", "http://u:{}\uff05@b", "http://u:{}@b..svc"):
+        for url in (
+            "billing:{}",
+            "http://u:{}\\@b",
+            "http://u:{}\uff05@b",
+            "http://u:{}@b..svc",
+            "http://u:{}@xn--a",
+        ):
             monkeypatch.setenv("BILLING_URL", url.format(SECRET))
 
             assert list(problems()) == ["BILLING_URL"]
             assert SECRET not in problems()["BILLING_URL"]
+
+    def test_may_have_an_international_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("BILLING_URL", "http://xn--strae-oqa.example")
+
+        assert load(Settings).dependency_urls["billing"] == "http://xn--strae-oqa.example"
 
     @pytest.mark.criterion("S4", "S5")
     def test_may_be_called_like_a_secret(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,7 @@ def test_several_hosts_may_be_long_together() -> None:
         "postgresql://user:hunter2@db/name?sslmode=perhaps",
         "postgresql://user:hunter2@db:99999/name",
         "postgresql://user:hunter2@db..svc/name",
+        "postgresql://user:hunt@er2@db:5432/name",
         "sqlite+aiosqlite://",
         "sqlite+aiosqlite:///:memory:",
         "sqlite:///hunter2.db",
@@ -101,6 +102,7 @@ def test_a_wrong_url_is_refused_without_showing_it(url: str) -> None:
         settings(database_url=url)
     assert [problem.variable for problem in refused.value.problems] == ["DATABASE_URL"]
     assert "hunter2" not in str(refused.value)
+    assert "er2@db" not in str(refused.value)
 
 
 @pytest.mark.criterion("S3")

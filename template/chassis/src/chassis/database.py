@@ -63,6 +63,8 @@ def _database_url(value: SecretStr | None, info: ValidationInfo) -> SecretStr | 
         raise ValueError(problem) from None
     if url.port is not None and not 0 < url.port < 65536:
         raise ValueError(problem)
+    if "@" in (url.host or ""):
+        raise ValueError(f"{problem}, with an @ in the password as %40")
     if url.drivername in SCHEMES:
         if reason := problem_with(url.query):
             raise ValueError(f"{problem}?sslmode=require: {reason}")

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
+    AnyHttpUrl,
     Field,
     SecretStr,
     ValidationInfo,
@@ -76,6 +77,8 @@ def _http_url(value: str) -> str:
         _ = parts.port
         # What nobody could connect to: labels that are empty or too long, for one.
         (parts.hostname or "").encode("idna")
+        # And those that begin with xn-- and are none.
+        AnyHttpUrl(value)
     except ValueError:
         # Its text repeats the address, credentials included.
         raise ValueError(problem) from None
