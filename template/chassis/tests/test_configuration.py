@@ -125,6 +125,23 @@ class TestSecretsDirectory:
 
         assert load(Settings).store_url == SecretStr("redis://:hunter2@store")
 
+    @pytest.mark.criterion("S3")
+    def test_names_the_file_that_is_no_text_and_all_other_problems(
+        self,
+        secrets: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        problems: Callable[[], dict[str, str]],
+    ) -> None:
+        (secrets / "api_token").write_bytes(b"\xff" + SECRET.encode())
+        (secrets / "MAX_BODY_BYTES").write_bytes(b"\xff")
+        monkeypatch.setenv("PORT", "none")
+
+        found = problems()
+
+        assert sorted(found) == ["API_TOKEN", "MAX_BODY_BYTES", "PORT"]
+        assert found["API_TOKEN"] == "its file in the secrets directory cannot be read as text"
+        assert SECRET not in str(found)
+
     def test_need_not_exist(self) -> None:
         assert load(Settings).api_token is None
 

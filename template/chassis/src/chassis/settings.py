@@ -21,10 +21,12 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
     PydanticBaseSettingsSource,
+    SecretsSettingsSource,
     SettingsConfigDict,
 )
 
@@ -35,6 +37,7 @@ DEVELOPMENT_ORIGINS = ("http://localhost:3000", "http://localhost:8080")
 # A default that validators fill in. pydantic's own factories from other fields are not called, and
 # the field not checked, as soon as any field before it is wrong: problems would come one by one.
 _BY_ANOTHER_FIELD: Any = object()
+_UNREADABLE: Any = object()
 
 
 class Environment(StrEnum):
@@ -94,6 +97,16 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
 
+class _Secrets(SecretsSettingsSource):
+    """The secrets directory, of which a file that cannot be read is a wrong value of its variable."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        try:
+            return super().get_field_value(field, field_name)
+        except (OSError, UnicodeError):
+            return _UNREADABLE, field_name, False
+
+
 def _filled(source: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
     # No origins is a statement; any other empty variable is one that nobody filled in.
     return lambda: {k: v for k, v in source().items() if v != "" or k == "allowed_origins"}
@@ -130,7 +143,7 @@ class ChassisSettings(BaseSettings):
             init_settings,
             _filled(env_settings),
             _filled(dotenv_settings),
-            _filled(file_secret_settings),
+            _filled(_Secrets(settings_cls, getattr(file_secret_settings, "secrets_dir", None))),
         )
 
     readiness_checks: ClassVar[frozenset[str]] = frozenset({"database", "cache"})
@@ -209,6 +222,13 @@ class ChassisSettings(BaseSettings):
     def dependency_urls(self) -> Mapping[str, str]:
         """Base URL by dependency, as `<DEPENDENCY>_URL` or the questionnaire says."""
         return {name: getattr(self, f"{snake_case(name)}_url") for name in read().dependencies}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _readable(cls, value: object) -> object:
+        if value is _UNREADABLE:
+            raise ValueError("its file in the secrets directory cannot be read as text")
+        return value
 
     @field_validator("log_level", mode="before")
     @classmethod
