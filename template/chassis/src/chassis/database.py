@@ -199,7 +199,7 @@ def unique_violation(error: exc.IntegrityError) -> str | None:
 
 
 def migrate(settings: DatabaseSettings, scripts: Path = Path("migrations")) -> None:
-    """Bring the schema to the newest revision; several replicas may do so at once.
+    """Bring the schema to the newest revision; on PostgreSQL, several replicas may do so at once.
 
     Runs its own event loop, so call it from a thread when one is running already.
 
@@ -219,7 +219,7 @@ def migrate(settings: DatabaseSettings, scripts: Path = Path("migrations")) -> N
 
 @contextlib.asynccontextmanager
 async def migration_connection(settings: DatabaseSettings) -> AsyncIterator[AsyncConnection]:
-    """Connect for `migrations/env.py`, holding a lock that makes other replicas wait for their turn.
+    """Connect for `migrations/env.py`; on PostgreSQL, holding a lock that makes other replicas wait for their turn.
 
     Raises:
         ServiceUnavailable: the database cannot be reached, or went away in the middle.
