@@ -94,7 +94,7 @@ def test_a_wrong_configuration_is_one_line_that_names_everything(run: Run) -> No
 @pytest.mark.criterion("S3")
 @pytest.mark.criterion("L1")
 def test_a_wrong_variable_that_is_read_while_importing_is_such_a_line_too(run: Run) -> None:
-    process = run(OTEL_PROPAGATORS="tracecontext,b3", OTEL_EXPORTER_OTLP_TIMEOUT="10s")
+    process = run(OTEL_PROPAGATORS="tracecontext,pigeon", OTEL_EXPORTER_OTLP_TIMEOUT="10s")
     assert process.end() == 78
     (line,) = process.lines
     named = {problem["variable"] for problem in line["problems"]}
