@@ -8,6 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+# isort: split
+# Before FastAPI, which imports OpenTelemetry.
+from chassis import propagators as propagators
+
+# isort: split
 from fastapi import FastAPI
 from opentelemetry import context as otel_context
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware

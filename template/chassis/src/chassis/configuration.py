@@ -3,7 +3,6 @@
 The model itself is in `chassis.settings`.
 """
 
-import importlib
 import os
 import re
 from collections.abc import Iterator
@@ -11,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from opentelemetry import propagate
 from pydantic import Field, SecretStr, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError
 
+from chassis import propagators
 from chassis.redaction import conceals, redact_text
 from chassis.service import read, snake_case
 from chassis.settings import ChassisSettings, HttpUrl
@@ -104,12 +103,8 @@ def _otel_problems() -> Iterator[Problem]:
         for names, values, message in _OTEL_VARIABLES:
             if re.fullmatch(names, name) and not re.fullmatch(values, value.strip()):
                 yield Problem(name, message)
-    if os.environ.get("OTEL_PROPAGATORS"):
-        try:
-            # It was read when it was imported, which is too early to report anything: see `app.__main__`.
-            importlib.reload(propagate)
-        except ValueError:
-            yield Problem("OTEL_PROPAGATORS", "must be names of propagators that are installed")
+    if not propagators.choose():
+        yield Problem(propagators.VARIABLE, "must be names of propagators that are installed")
 
 
 def _problems(error: ValidationError) -> Iterator[Problem]:
