@@ -78,6 +78,14 @@ async def not_http(bench: Bench) -> str:
     return "a path outside ASCII and a header without a colon are 400"
 
 
+@check("E1", "so has the answer to a head over 64 KiB")
+async def large_head(bench: Bench) -> str:
+    rig = await bench.rig()
+    head = f"GET / HTTP/1.1\r\nHost: x\r\nX-Large: {'x' * 66_000}\r\n\r\n"
+    expect_all(body_problems(await rig.client.raw(head.encode(), within=5), 431))
+    return "431"
+
+
 @check("E1", "so have the errors of the sample resource; a 405 keeps Allow", needs={"items"})
 async def standard_body_of_items(bench: Bench) -> str:
     rig = await bench.rig()
