@@ -171,7 +171,7 @@ async def test_the_turn_ends_also_when_a_pooler_keeps_the_session(
     with suppress(DBAPIError):
         async with migration_connection(settings) as connection:
             await connection.execute(text(statement))
-    async with asyncio.timeout(5), migration_connection(settings):
+    async with asyncio.timeout(30), migration_connection(settings):
         pass
     for engine in engines:
         await engine.dispose()

@@ -76,7 +76,7 @@ def test_a_mebibyte_of_anything_takes_little_time(meta: object) -> None:
 
     shown = message({"name": "bad", "meta": meta}, text)
 
-    assert time.process_time() - began < 0.2
+    assert time.process_time() - began < 1
     assert shown in ("Value error, the name is ***", MASK)
 
 
