@@ -55,7 +55,9 @@ class Log:
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
-    monkeypatch.setattr("chassis.access.time.time", lambda: 1_764_000_000.25)
+    monkeypatch.setattr("chassis.access.time.time", lambda: 1_764_000_000.5)
+    # What records are dated by since Python 3.13.
+    monkeypatch.setattr("chassis.access.time.time_ns", lambda: 1_764_000_000_500_000_000)
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.DEBUG)
@@ -84,7 +86,7 @@ def by_record(level: int, request: dict[str, Any]) -> str:
     record = logging.getLogger("chassis.access").makeRecord(
         "chassis.access", level, "f.py", 1, "request_completed", (), None, "f", ordered
     )
-    record.created = 1_764_000_000.25
+    record.created = 1_764_000_000.5
     with trace.use_span(NonRecordingSpan(SPAN)):
         return JsonFormatter(**FACTS).format(record)
 
