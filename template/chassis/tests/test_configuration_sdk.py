@@ -17,7 +17,7 @@ from chassis.settings import ChassisSettings
         ("OTEL_ATTRIBUTE_COUNT_LIMIT", ["0", "128", ""], ["abc", "-1"]),
         ("OTEL_SPAN_EVENT_COUNT_LIMIT", ["0"], ["-1"]),
         ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", ["40"], ["1.5"]),
-        ("OTEL_BSP_SCHEDULE_DELAY", ["200"], ["0", "soon"]),
+        ("OTEL_BSP_SCHEDULE_DELAY", ["200", ""], ["0", "soon"]),
     ],
 )
 def test_they_are_checked_with_the_others(

@@ -75,7 +75,7 @@ async def _traffic(rig: Rig) -> None:
 
 @check(
     "M1",
-    "the contract's names, types and labels, and its buckets",
+    "exactly the contract's names, types and labels, and its buckets",
     needs={"metrics"},
 )
 async def names_and_labels(bench: Bench) -> str:
@@ -89,6 +89,10 @@ async def names_and_labels(bench: Bench) -> str:
     )[:-1]
     if buckets != DURATION_BUCKETS:
         problems.append(f"duration buckets are {buckets}")
+    # Business and dependency metrics have the service's name in front, and Python's are its own.
+    known = _HTTP.keys() | {name for names in _BY_CAPABILITY.values() for name in names}
+    own = (f"{bench.description.prefix}_", "process_", "python_")
+    problems += [f"{n} is none of them" for n in types if n not in known and not n.startswith(own)]
     wrong = {s.labels.get("service") for s in scrape.samples if "service" in s.labels} - {
         bench.description.name
     }

@@ -22,7 +22,7 @@ from chassis.settings import ChassisSettings, HttpUrl
 SECRETS_DIRECTORY = Path("/run/secrets")
 MASK = "**********"
 
-# What the OpenTelemetry SDK reads by itself, in whole names and values; at anything else it would fail.
+# What the OpenTelemetry SDK reads by itself, in whole names and values; at anything else it would fail, or forget it.
 _OTEL_VARIABLES = (
     (
         r"OTEL_((SPAN|EVENT|LINK)_)?ATTRIBUTE_COUNT_LIMIT|OTEL_SPAN_(EVENT|LINK)_COUNT_LIMIT"
@@ -30,7 +30,7 @@ _OTEL_VARIABLES = (
         r"\d*",
         "must be a whole number",
     ),
-    (r"OTEL_BSP_\w+", r"0*[1-9]\d*", "must be a whole number above 0"),
+    (r"OTEL_BSP_\w+", r"(0*[1-9]\d*)?", "must be a whole number above 0"),
     (
         r"OTEL_EXPORTER_OTLP_(TRACES_)?TIMEOUT",
         r"(?=.*[1-9])(\d+\.?\d*|\.\d+)",
