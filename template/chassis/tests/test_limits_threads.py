@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from typing import Annotated, Any, cast
 
 import anyio
 import pytest
@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.types import Message
 
+from chassis.limits import _waits_for_thread
 from chassis.service import read
 
 MakeApp = Callable[..., FastAPI]
@@ -89,3 +90,32 @@ async def test_leaves_a_thread_its_place(make_app: MakeApp, where: str) -> None:
     assert answered.empty()
     registry, labels = app.state.chassis.metrics.registry, {"service": read().name, "method": "GET"}
     assert registry.get_sample_value("http_requests_in_progress", labels) == 0
+
+
+class Knowing:
+    """An awaitable that refers to the generator which awaits it."""
+
+    def __init__(self) -> None:
+        self.generator = self.generate()
+
+    async def generate(self) -> AsyncIterator[None]:
+        await self
+        yield
+
+    def __await__(self) -> Generator[None]:
+        return cast("Generator[None]", self)
+
+    def __next__(self) -> None: ...
+
+
+async def test_it_follows_nobody_in_circles() -> None:
+    """At the expiry of a request, the event loop would stand still for ever."""
+    knowing = Knowing()
+
+    async def handle() -> None:
+        await anext(knowing.generator)
+
+    task = asyncio.create_task(handle())
+    await asyncio.sleep(0)
+    assert not _waits_for_thread(task)
+    task.cancel()

@@ -93,7 +93,6 @@ async def test_application_spans_go_to_their_own_application(
 
 
 @pytest.mark.criterion("T7")
-@pytest.mark.criterion("T7")
 async def test_a_span_in_a_context_of_its_own_is_recorded(
     make_app: MakeApp, connect: Connect, record_spans: RecordSpans
 ) -> None:
@@ -112,6 +111,7 @@ async def test_a_span_in_a_context_of_its_own_is_recorded(
     assert (consume.name, consume.parent) == ("consume", None)
 
 
+@pytest.mark.criterion("T7")
 def test_outside_an_application_a_span_is_harmless(app: FastAPI) -> None:
     with tracer.start_as_current_span("work", Context()) as span:
         assert not span.is_recording()

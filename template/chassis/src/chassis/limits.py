@@ -16,6 +16,8 @@ from chassis.settings import ChassisSettings
 _TOO_LATE: Final = (503, "The request took too long")
 # The coroutine of anyio's that waits for one of its threads.
 _IN_THREAD: Final = "run_sync_in_worker_thread"
+# What awaits one step of an asynchronous generator. Other objects may refer to whoever awaits them.
+_STEPS: Final = frozenset({"async_generator_asend", "async_generator_athrow"})
 _deadline: ContextVar[float | None] = ContextVar("chassis_deadline", default=None)
 
 
@@ -201,9 +203,11 @@ def _waits_for_thread(task: asyncio.Task[Any]) -> bool:
             innermost, awaited = awaited.cr_code.co_name, awaited.cr_await
         elif isasyncgen(awaited):
             awaited = awaited.ag_await
-        else:
-            # The step of an asynchronous generator, as of a `def` dependency with `yield`, does not say of which.
+        elif type(awaited).__name__ in _STEPS:
+            # It does not say of which generator. That of a `def` dependency with `yield` is one.
             awaited = next(filter(isasyncgen, gc.get_referents(awaited)), None)
+        else:
+            break
     return innermost == _IN_THREAD
 
 
